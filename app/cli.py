@@ -1,0 +1,71 @@
+"""Every `discern` verb: parse, call one stage, print."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from app import console
+from pipelines.errors import DiscernError
+
+SCIENCE = {"piq", "safetensors", "skimage", "sklearn", "spandrel", "threadpoolctl", "torch", "torchvision"}
+INTERRUPTED = 130
+
+
+commands = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
+
+
+def main() -> None:
+    """The `discern` command: exit status 2 and one message for a user's mistake, 130 when interrupted."""
+    try:
+        commands()
+    except DiscernError as error:
+        _stop(str(error))
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in SCIENCE:
+            raise
+        _stop(f"{error.name} is not installed: this command needs pip install 'discern[pipelines]'")
+    except SystemExit as stop:
+        if stop.code == INTERRUPTED:
+            console.err.print("stopped; what is finished is kept: run the same command again to continue")
+        raise
+
+
+def _stop(message: str) -> NoReturn:
+    for line in message.splitlines():
+        console.err.print("error:", style="bold red", end=" ")
+        console.err.print(line, markup=False, soft_wrap=True)
+    sys.exit(2)
+
+
+@commands.callback()
+def discern() -> None:
+    """Rank super-resolution methods by human preference, and calibrate a blind quality metric with the ranking."""
+
+
+@commands.command()
+def init(directory: Annotated[Path, typer.Argument(help="Where to write study.toml; made if it does not exist.")]) -> None:
+    """Write a commented example study."""
+    from app import studies
+
+    path = studies.write_example(directory)
+    console.out.print(f"wrote {path}", markup=False, soft_wrap=True)
+    console.out.print(f"next: put low-resolution images into {directory / 'lr'}, edit the file, then", markup=False)
+    console.out.print(f"  discern run {path}", markup=False, soft_wrap=True)
+
+
+@commands.command()
+def run(study: Annotated[Path, typer.Argument(help="The study file.")]) -> None:
+    """From LR images to selected pairs: ingest, super-resolution, selection. What is finished is not done again."""
+    from app import studies
+
+    with console.progress_display() as progress:
+        summary = studies.run(study, progress)
+    console.print_problems(summary.problems)
+    for line in summary.lines():
+        console.out.print(line, markup=False, soft_wrap=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,70 @@
+"""A page that shows the selected pairs as images, to be looked at before anyone votes."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from app.resources import templates
+from pipelines.selection import stage as selection
+from pipelines.study import Study
+from pipelines.workspace import Workspace, write_atomically
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One selected image pair as the page shows it."""
+
+    stem: str
+    rank: int
+    distance: float
+    semantics: float
+    score: float
+    rank_by_distance: int
+    low_resolution: str
+    output_a: str
+    output_b: str
+
+
+def write(study: Study, workspace: Workspace, *, top: int = 4) -> Path:
+    """Write `contact_sheet.html` into the workspace: the first choices of every pair of methods.
+
+    Args:
+        study: for its name and settings.
+        workspace: with selected pairs.
+        top: how many choices to show for each pair of methods.
+
+    Returns:
+        The page; its images are links into the workspace.
+    """
+    table = selection.pairs_manifest(workspace).read()
+    shown = table[table["rank"] <= top]
+    groups = [
+        (a, b, [_pair(workspace, row) for _, row in rows.iterrows()])
+        for (a, b), rows in shown.groupby(["method_a", "method_b"], sort=False)
+    ]
+    page = (
+        templates()
+        .get_template("contact_sheet.html")
+        .render(study=study, groups=groups, pairs=len(table), uses=table["stem"].value_counts().items(), top=top)
+    )
+    path = workspace.root / "contact_sheet.html"
+    write_atomically(path, page.encode())
+    return path
+
+
+def _pair(workspace: Workspace, row: "pd.Series[str]") -> Pair:
+    def link(sha256: str) -> str:
+        return workspace.image_path(sha256).relative_to(workspace.root).as_posix()
+
+    return Pair(
+        stem=row["stem"],
+        rank=int(row["rank"]),
+        distance=float(row["distance"]),
+        semantics=float(row["semantics"]),
+        score=float(row["score"]),
+        rank_by_distance=int(row["rank_by_distance"]),
+        low_resolution=link(row["image"]),
+        output_a=link(row["output_a"]),
+        output_b=link(row["output_b"]),
+    )

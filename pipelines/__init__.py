@@ -1,0 +1,1 @@
+"""The science of Discern: files and arrays in, files and arrays out; no web, no database."""

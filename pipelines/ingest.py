@@ -1,0 +1,149 @@
+"""The first stage: folders of LR images -> the checked images of the study.
+
+A file that cannot be used is reported and left out; it never stops the rest.
+"""
+
+from collections import Counter
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+import pyarrow as pa
+
+from pipelines import executor, images
+from pipelines.errors import DiscernError
+from pipelines.progress import Progress, silent
+from pipelines.study import Study
+from pipelines.workspace import Manifest, Workspace
+
+Role = Literal["candidate", "unlabelled"]
+
+SCHEMA = pa.schema(
+    {
+        "stem": pa.string(),  # the file's name without its extension: unique in the study
+        "sha256": pa.string(),  # of its pixels
+        "role": pa.string(),  # candidate: may be voted on; unlabelled: calibration learns from it
+        "source": pa.string(),  # images of one source share content
+        "width": pa.int32(),
+        "height": pa.int32(),
+        "notes": pa.string(),  # what decoding changed
+        "file": pa.string(),
+        "size": pa.int64(),
+        "modified": pa.int64(),  # nanoseconds: with the size, tells whether the file must be read again
+    }
+)
+
+
+@dataclass(frozen=True)
+class File:
+    """An image file of the study, before it is read."""
+
+    path: Path
+    role: Role
+    source: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """What the stage did: images in the study, how many of them were read in this run, and problems in words."""
+
+    images: int
+    new: int
+    problems: tuple[str, ...]
+
+
+def manifest(workspace: Workspace) -> Manifest:
+    """The study's LR images."""
+    return workspace.manifest("images", SCHEMA, ["stem"])
+
+
+def run(study: Study, workspace: Workspace, progress: Progress = silent) -> Report:
+    """Read what is new or changed in the study's LR folders, and store it.
+
+    Raises:
+        DiscernError: no usable image is left.
+    """
+    table = manifest(workspace)
+    files, problems = _unambiguous(_list_files(study))
+    known = {row["file"]: row for row in table.read().to_dict("records")}
+    fresh = [file for file in files if not _is_current(file, known.get(str(file.path)), workspace)]
+    rows = {str(file.path): known[str(file.path)] | _place(file) for file in files if file not in fresh}
+    outcomes = executor.map_items(partial(_read, workspace), fresh, workers=study.execution.workers)
+    for done, outcome in enumerate(outcomes, 1):
+        if outcome.value is not None:
+            rows[str(outcome.item.path)] = outcome.value
+        else:
+            problems.append(str(outcome.problem))
+        progress("reading LR images", done, len(fresh))
+    unique, copies = _without_copies([rows[str(file.path)] for file in files if str(file.path) in rows])
+    if not any(row["role"] == "candidate" for row in unique):
+        raise DiscernError("\n".join([*problems, f"{study.images.folder}: holds no usable image; put LR images there"]))
+    if not pd.DataFrame(unique).equals(pd.DataFrame(list(known.values()))):
+        table.replace(unique)
+    return Report(len(unique), len(fresh), tuple(problems + copies))
+
+
+def _list_files(study: Study) -> list[File]:
+    """Candidates first, so that of two equal images the unlabelled one is left out."""
+    folders: list[tuple[Path, Role]] = [(study.images.folder, "candidate")]
+    if study.images.unlabelled is not None:
+        folders.append((study.images.unlabelled, "unlabelled"))
+    return [File(path, role, _source(path, folder)) for folder, role in folders for path in images.find(folder)]
+
+
+def _source(path: Path, folder: Path) -> str:
+    inside = path.relative_to(folder)
+    return inside.parts[0] if len(inside.parts) > 1 else inside.stem
+
+
+def _unambiguous(files: list[File]) -> tuple[list[File], list[str]]:
+    """Leave out files whose stem stands for another file too, and unlabelled files that share a candidate's source."""
+    stems = Counter(file.path.stem for file in files)
+    voted = {file.source for file in files if file.role == "candidate"}
+    kept, problems = [], []
+    for file in files:
+        if stems[file.path.stem] > 1:
+            problems.append(f"{file.path}: another file is called {file.path.stem!r} too; left out, rename one of them")
+        elif file.role == "unlabelled" and file.source in voted:
+            problems.append(f"{file.path}: shares its source {file.source!r} with images that are voted on; left out")
+        else:
+            kept.append(file)
+    return kept, problems
+
+
+def _is_current(file: File, row: dict[str, Any] | None, workspace: Workspace) -> bool:
+    if row is None or not workspace.has_image(row["sha256"]):
+        return False
+    stat = file.path.stat()
+    return (stat.st_size, stat.st_mtime_ns) == (row["size"], row["modified"])
+
+
+def _place(file: File) -> dict[str, Any]:
+    return {"stem": file.path.stem, "role": file.role, "source": file.source, "file": str(file.path)}
+
+
+def _read(workspace: Workspace, file: File) -> dict[str, Any]:
+    decoded = images.decode(file.path)
+    height, width = decoded.pixels.shape[:2]
+    stat = file.path.stat()
+    return _place(file) | {
+        "sha256": workspace.put_image(decoded.pixels),
+        "width": width,
+        "height": height,
+        "notes": "; ".join(decoded.notes),
+        "size": stat.st_size,
+        "modified": stat.st_mtime_ns,
+    }
+
+
+def _without_copies(rows: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[str]]:
+    """Of images with equal pixels, keep the first."""
+    first: dict[str, dict[str, Any]] = {}
+    problems = []
+    for row in rows:
+        original = first.setdefault(row["sha256"], row)
+        if original is not row:
+            problems.append(f"{row['file']}: has the same pixels as {original['file']}; left out")
+    return list(first.values()), problems

@@ -1,0 +1,1 @@
+"""From low-resolution images to super-resolved outputs: LR x method -> SR."""

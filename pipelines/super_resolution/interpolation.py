@@ -1,0 +1,101 @@
+"""Bicubic and the other classical methods: no training, no weights.
+
+Resampling is Pillow's; its bicubic kernel is Keys' with a = -0.5.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+import PIL
+import skimage
+from numpy.typing import NDArray
+from PIL import Image, ImageFilter
+from PIL.Image import Resampling
+from skimage.restoration import denoise_nl_means, estimate_sigma
+
+from pipelines.images import Pixels
+
+BACK_PROJECTION_STEPS = 10
+
+
+def resample(pixels: Pixels, scale: int, kernel: Resampling) -> Pixels:
+    """Enlarge (height, width, 3) uint8 pixels by an integer factor with one of Pillow's kernels."""
+    height, width = pixels.shape[:2]
+    return np.asarray(Image.fromarray(pixels).resize((width * scale, height * scale), kernel))
+
+
+def bicubic_unsharp(pixels: Pixels, scale: int) -> Pixels:
+    """Bicubic, then Pillow's unsharp mask: radius half the scale, 150 %, no threshold."""
+    large = Image.fromarray(resample(pixels, scale, Resampling.BICUBIC))
+    return np.asarray(large.filter(ImageFilter.UnsharpMask(radius=scale / 2, percent=150, threshold=0)))
+
+
+def bicubic_nonlocal_means(pixels: Pixels, scale: int) -> Pixels:
+    """Non-local means on the LR image (its noise is still white there), then bicubic.
+
+    Buades, Coll and Morel 2005, in scikit-image's fast form; the noise level is estimated from the image.
+    """
+    image = pixels / 255.0
+    sigma = float(np.mean(estimate_sigma(image, channel_axis=-1)))
+    clean = denoise_nl_means(
+        image, patch_size=5, patch_distance=6, h=0.8 * sigma, sigma=sigma, fast_mode=True, channel_axis=-1
+    )
+    return resample(_to_uint8(clean * 255), scale, Resampling.BICUBIC)
+
+
+def back_projection(pixels: Pixels, scale: int, steps: int = BACK_PROJECTION_STEPS) -> Pixels:
+    """Iterative back-projection (Irani and Peleg 1991).
+
+    Start from bicubic; in each step, downsample the estimate, and add the enlarged difference to the LR image.
+    """
+    low = pixels.astype(np.float32)
+    height, width = pixels.shape[:2]
+    large = (width * scale, height * scale)
+    estimate = _resize_float(low, large)
+    for _ in range(steps):
+        estimate += _resize_float(low - _resize_float(estimate, (width, height)), large)
+    return _to_uint8(estimate)
+
+
+def _resize_float(values: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
+    """Bicubic resize of (height, width, 3) float values to (width, height), without rounding or clipping."""
+    channels = [Image.fromarray(values[..., c]).resize(size, Resampling.BICUBIC) for c in range(values.shape[2])]
+    return np.stack([np.asarray(channel) for channel in channels], axis=-1)
+
+
+def _to_uint8(values: NDArray[Any]) -> Pixels:
+    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
+
+
+_ALGORITHMS: dict[str, Callable[[Pixels, int], Pixels]] = {
+    "nearest": partial(resample, kernel=Resampling.NEAREST),
+    "bilinear": partial(resample, kernel=Resampling.BILINEAR),
+    "bicubic": partial(resample, kernel=Resampling.BICUBIC),
+    "lanczos": partial(resample, kernel=Resampling.LANCZOS),
+    "bicubic_unsharp": bicubic_unsharp,
+    "bicubic_nonlocal_means": bicubic_nonlocal_means,
+    "back_projection": back_projection,
+}
+ALGORITHMS = tuple(_ALGORITHMS)
+
+
+@dataclass(frozen=True)
+class Interpolation:
+    """A classical method as the stage runs it; `algorithm` is one of `ALGORITHMS`."""
+
+    id: str
+    algorithm: str
+    scale: int
+    provenance: dict[str, Any] = field(init=False)
+
+    def __post_init__(self) -> None:
+        facts = {"kind": "interpolation", "algorithm": self.algorithm, "scale": self.scale}
+        libraries = {"pillow": PIL.__version__, "scikit-image": skimage.__version__}
+        object.__setattr__(self, "provenance", facts | libraries)
+
+    def upscale(self, stem: str, low_resolution: Pixels) -> Pixels:  # noqa: ARG002 - the protocol's
+        """See `Method.upscale`."""
+        return _ALGORITHMS[self.algorithm](low_resolution, self.scale)

@@ -1,0 +1,44 @@
+"""The Method protocol: what every super-resolution method looks like to the stage that runs it."""
+
+import hashlib
+import json
+from typing import Any, Protocol
+
+from pipelines.errors import DiscernError
+from pipelines.images import Pixels
+
+
+class MissingOutputError(DiscernError):
+    """A folder of finished outputs holds none for this image."""
+
+
+class Method(Protocol):
+    """One super-resolution method, ready to run.
+
+    Attributes:
+        id: the method's name in the study.
+        provenance: what determines its outputs (algorithm, parameters, sha256 of weights) and the versions of the
+            libraries that compute them; JSON values only.
+    """
+
+    id: str
+    provenance: dict[str, Any]
+
+    def upscale(self, stem: str, low_resolution: Pixels) -> Pixels:
+        """Super-resolve one image.
+
+        Args:
+            stem: the LR file's name without its extension, unique in the study.
+            low_resolution: (height, width, 3) uint8.
+
+        Returns:
+            (scale x height, scale x width, 3) uint8; the stage verifies the size.
+
+        Raises:
+            DiscernError: this image cannot be done; the stage reports it and goes on.
+        """
+
+
+def fingerprint(method: Method) -> str:
+    """The sha256 of what determines a method's outputs; outputs with another fingerprint are out of date."""
+    return hashlib.sha256(json.dumps(method.provenance, sort_keys=True).encode()).hexdigest()

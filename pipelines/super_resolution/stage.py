@@ -1,0 +1,176 @@
+"""The stage: what is missing, run it, verify it, record it."""
+
+import time
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import torch
+
+from pipelines import executor, ingest
+from pipelines import study as studies
+from pipelines.errors import DiscernError
+from pipelines.progress import Progress, silent
+from pipelines.study import Study
+from pipelines.super_resolution import checkpoint
+from pipelines.super_resolution.external import Folder
+from pipelines.super_resolution.interpolation import Interpolation
+from pipelines.super_resolution.method import Method, fingerprint
+from pipelines.workspace import Manifest, Workspace
+
+SCHEMA = pa.schema(
+    {
+        "image": pa.string(),  # sha256 of the LR pixels
+        "method": pa.string(),
+        "fingerprint": pa.string(),  # of everything that determines the method's outputs
+        "sha256": pa.string(),  # of the output's pixels
+        "width": pa.int32(),
+        "height": pa.int32(),
+        "seconds": pa.float64(),
+    }
+)
+
+
+@dataclass(frozen=True)
+class Report:
+    """What the stage did: outputs in the study, how many were made in this run, and problems in words."""
+
+    outputs: int
+    new: int
+    problems: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Item:
+    """One output to make."""
+
+    image: str
+    stem: str
+    method: Method
+
+
+def manifest(workspace: Workspace) -> Manifest:
+    """All outputs that were ever made, those of methods that left the study included."""
+    return workspace.manifest("outputs", SCHEMA, ["image", "method"])
+
+
+def make_methods(study: Study) -> tuple[Method, ...]:
+    """Load the study's methods, in study order.
+
+    Raises:
+        WeightsError: a checkpoint cannot be used.
+        DiscernError: the device does not exist.
+    """
+    return tuple(_make_method(study, description) for description in study.methods)
+
+
+def _make_method(study: Study, description: studies.Method) -> Method:
+    match description:
+        case studies.Interpolation():
+            return Interpolation(description.id, description.algorithm, study.scale)
+        case studies.Folder():
+            return Folder(description.id, description.folder, description.pattern)
+        case studies.Checkpoint():
+            device = _device(study.execution.device)
+            return checkpoint.load(
+                description.id, description.file, scale=study.scale, device=device, sha256=description.sha256
+            )
+
+
+def _device(name: str) -> torch.device:
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise DiscernError(f"execution.device: {name!r} cannot be used ({reason}); use 'cpu' or 'cuda:0'") from error
+    return device
+
+
+def run(study: Study, workspace: Workspace, progress: Progress = silent) -> Report:
+    """Make every output that is missing or out of date.
+
+    Raises:
+        DiscernError: a method cannot be set up. What goes wrong with one image is reported and the rest goes on.
+    """
+    methods = make_methods(study)
+    started = time.monotonic()
+    table = manifest(workspace)
+    todo = _missing(study, workspace, methods, table)
+    problems = executor.fill(
+        table,
+        partial(_make_output, workspace, study.scale),
+        todo,
+        task="super-resolution",
+        progress=progress,
+        execution=study.execution,
+    )
+    report = Report(len(current_outputs(workspace, methods)), len(todo) - len(problems), tuple(problems))
+    _write_provenance(study, workspace, methods, report, time.monotonic() - started)
+    return report
+
+
+def current_outputs(workspace: Workspace, methods: Iterable[Method]) -> pd.DataFrame:
+    """The up-to-date outputs of these methods on the study's images: the manifest's columns, and `stem`, `role`, `source`."""
+    prints = pd.DataFrame([(method.id, fingerprint(method)) for method in methods], columns=["method", "fingerprint"])
+    outputs = manifest(workspace).read().merge(prints, on=["method", "fingerprint"])
+    known = ingest.manifest(workspace).read()[["sha256", "stem", "role", "source"]]
+    outputs = outputs.merge(known.rename(columns={"sha256": "image"}), on="image")
+    there = outputs["sha256"].map(workspace.has_image).astype(bool)
+    return outputs[there]
+
+
+def _missing(study: Study, workspace: Workspace, methods: tuple[Method, ...], table: Manifest) -> list[Item]:
+    """Method by method, so that one network is at work at a time."""
+    done = current_outputs(workspace, methods)
+    have = set(zip(done["image"], done["method"], strict=True))
+    images = ingest.manifest(workspace).read()
+    return [
+        Item(image, stem, method)
+        for method in methods
+        for image, stem in zip(images["sha256"], images["stem"], strict=True)
+        if (image, method.id) not in have
+    ]
+
+
+def _make_output(workspace: Workspace, scale: int, item: Item) -> list[dict[str, Any]]:
+    low_resolution = workspace.get_image(item.image)
+    started = time.perf_counter()
+    output = item.method.upscale(item.stem, low_resolution)
+    seconds = time.perf_counter() - started
+    height, width = output.shape[:2]
+    expected = (low_resolution.shape[0] * scale, low_resolution.shape[1] * scale)
+    if (height, width) != expected:
+        raise DiscernError(
+            f"{item.method.id}: output of {item.stem!r} is {width}x{height}, expected {expected[1]}x{expected[0]} "
+            f"({scale} times the LR image); left out"
+        )
+    row = {
+        "image": item.image,
+        "method": item.method.id,
+        "fingerprint": fingerprint(item.method),
+        "sha256": workspace.put_image(output),
+        "width": width,
+        "height": height,
+        "seconds": seconds,
+    }
+    return [row]
+
+
+def _write_provenance(
+    study: Study, workspace: Workspace, methods: tuple[Method, ...], report: Report, seconds: float
+) -> None:
+    if report.new == 0 and workspace.read_provenance("super_resolution") is not None:
+        return
+    facts = {
+        "study_sha256": study.fingerprint,
+        "methods": {method.id: method.provenance | {"fingerprint": fingerprint(method)} for method in methods},
+        "outputs_by_method": dict(Counter(current_outputs(workspace, methods)["method"])),
+        "problems": list(report.problems),
+        "seconds": round(seconds, 3),
+    }
+    workspace.write_provenance("super_resolution", facts)
