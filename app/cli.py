@@ -45,7 +45,9 @@ def discern() -> None:
 
 
 @commands.command()
-def init(directory: Annotated[Path, typer.Argument(help="Where to write study.toml; made if it does not exist.")]) -> None:
+def init(
+    directory: Annotated[Path, typer.Argument(help="Where to write study.toml; made if it does not exist.")],
+) -> None:
     """Write a commented example study."""
     from app import studies
 

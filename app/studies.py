@@ -37,8 +37,8 @@ class Summary:
         return [
             f"images   {self.images.images:6} ({self.images.new} new)",
             f"outputs  {self.outputs.outputs:6} ({self.outputs.new} new) of {len(self.study.methods)} methods",
-            f"pairs    {self.pairs.pairs:6} ({'new' if self.pairs.new else 'unchanged'}) from {self.pairs.images} images; "
-            f"{stem!r} is in {uses} of them",
+            f"pairs    {self.pairs.pairs:6} ({'new' if self.pairs.new else 'unchanged'}) "
+            f"from {self.pairs.images} images; {stem!r} is in {uses} of them",
             f"workspace      {self.workspace.root}",
             f"contact sheet  {self.contact_sheet}",
         ]

@@ -141,10 +141,14 @@ def _on_ray(
     if started_here:
         ray.init(num_cpus=None if "RAY_ADDRESS" in os.environ else workers, log_to_driver=False)
     try:
-        yield from _ray_tasks(ray, attempt, items, workers or int(ray.cluster_resources()["CPU"]))
+        yield from _ray_tasks(ray, attempt, items, workers or _cluster_cores(ray))
     finally:
         if started_here:
             ray.shutdown()
+
+
+def _cluster_cores(ray: Any) -> int:
+    return int(ray.cluster_resources()["CPU"])
 
 
 def _ray_tasks(

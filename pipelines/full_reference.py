@@ -23,7 +23,7 @@ class FullReferenceMetric:
     Attributes:
         name: as `piq` calls it.
         higher_is_better: direction.
-        bounds: smallest and largest possible value (VIF exceeds 1 where the image has more contrast than its reference).
+        bounds: smallest and largest value (VIF exceeds 1 where the image has more contrast than its reference).
         identical: value of an image against itself.
         symmetric: whether exchanging image and reference leaves the value unchanged.
         smallest_side: shortest side of an image that it accepts, in pixels.

@@ -67,7 +67,7 @@ def run(study: Study, workspace: Workspace, progress: Progress = silent) -> Repo
     """
     table = manifest(workspace)
     files, problems = _unambiguous(_list_files(study))
-    known = {row["file"]: row for row in table.read().to_dict("records")}
+    known = {row["file"]: row for row in table.rows()}
     fresh = [file for file in files if not _is_current(file, known.get(str(file.path)), workspace)]
     rows = {str(file.path): known[str(file.path)] | _place(file) for file in files if file not in fresh}
     outcomes = executor.map_items(partial(_read, workspace), fresh, workers=study.execution.workers)

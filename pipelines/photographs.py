@@ -1,6 +1,6 @@
 """Real photographs that need no download: they travel inside the scikit-image and scikit-learn packages.
 
-Patches of them stand in for high-resolution originals where a study has none: in the demo, the tests and the experiments.
+Patches of them stand in for high-resolution originals in the demo, the tests and the experiments.
 """
 
 from collections.abc import Iterator
@@ -32,7 +32,7 @@ class Patch:
     """A square cut from a photograph.
 
     Attributes:
-        photograph: name of the photograph; patches of one photograph share content and must stay on one side of a split.
+        photograph: its name; patches of one photograph share content and must stay on one side of a split.
         index: number of the patch within its photograph, from 0, row by row.
         pixels: (192, 192, 3) uint8, sRGB.
     """

@@ -119,8 +119,12 @@ class Manifest:
         """All rows, in the order of their keys."""
         tables = [pq.read_table(part, schema=self.schema) for part in self._parts()]
         table = pa.concat_tables(tables) if tables else self.schema.empty_table()
-        frame = table.to_pandas().drop_duplicates(self.key, keep="last")
+        frame: pd.DataFrame = table.to_pandas().drop_duplicates(self.key, keep="last")
         return frame.sort_values(self.key, ignore_index=True)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """All rows as dictionaries, in the order of their keys."""
+        return [{str(column): value for column, value in row.items()} for row in self.read().to_dict("records")]
 
     def append(self, rows: Sequence[dict[str, Any]]) -> None:
         """Add rows as a new part; nothing is written for no rows."""

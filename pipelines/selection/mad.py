@@ -2,10 +2,10 @@
 
     x_k = argmax over x not in S of  D1(f_i(x), f_j(x)) + lambda * D2(x, S)
 
-S is what has been chosen so far for this pair of methods. D2(x, S) is the mean (the paper's release) or the minimum, over
-the members of S, of the mean squared difference between embeddings; it is 0 for an empty S, so the first choice is the
-largest D1. Values within 1e-9 of the maximum count as equal and the smallest index wins, so that a selection does not
-depend on the order in which a machine adds.
+S is what has been chosen so far for this pair of methods. D2(x, S) is the mean (the paper's release) or the minimum,
+over the members of S, of the mean squared difference between embeddings; it is 0 for an empty S, so the first choice is
+the largest D1. Values within 1e-9 of the maximum count as equal and the smallest index wins, so that a selection does
+not depend on the order in which a machine adds.
 """
 
 from collections.abc import Callable

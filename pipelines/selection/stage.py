@@ -13,8 +13,7 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pipelines import executor, ingest
-from pipelines import workspace as workspaces
+from pipelines import executor
 from pipelines.errors import DiscernError
 from pipelines.progress import Progress, silent
 from pipelines.selection import distances, mad, semantics

@@ -34,7 +34,8 @@ class Checkpoint:
             output = self.network(values.float().unsqueeze(0) / 255)
         if not torch.isfinite(output).all():
             raise DiscernError(f"{self.id}: the network gave values that are not finite")
-        return (output[0] * 255).round().clamp(0, 255).byte().permute(1, 2, 0).cpu().numpy().astype(np.uint8)
+        pixels = (output[0] * 255).round().clamp(0, 255).byte().permute(1, 2, 0).contiguous()
+        return np.asarray(pixels.cpu().numpy(), dtype=np.uint8)
 
 
 def load(method_id: str, file: Path, *, scale: int, device: torch.device, sha256: str | None = None) -> Checkpoint:

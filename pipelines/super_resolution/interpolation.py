@@ -4,13 +4,12 @@ Resampling is Pillow's; its bicubic kernel is Keys' with a = -0.5.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
+from importlib import metadata
 from typing import Any
 
 import numpy as np
-import PIL
-import skimage
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 from PIL.Image import Resampling
@@ -63,11 +62,11 @@ def back_projection(pixels: Pixels, scale: int, steps: int = BACK_PROJECTION_STE
 def _resize_float(values: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
     """Bicubic resize of (height, width, 3) float values to (width, height), without rounding or clipping."""
     channels = [Image.fromarray(values[..., c]).resize(size, Resampling.BICUBIC) for c in range(values.shape[2])]
-    return np.stack([np.asarray(channel) for channel in channels], axis=-1)
+    return np.stack([np.asarray(channel, dtype=np.float32) for channel in channels], axis=-1)
 
 
 def _to_uint8(values: NDArray[Any]) -> Pixels:
-    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(np.rint(values), 0, 255), dtype=np.uint8)
 
 
 _ALGORITHMS: dict[str, Callable[[Pixels, int], Pixels]] = {
@@ -89,12 +88,12 @@ class Interpolation:
     id: str
     algorithm: str
     scale: int
-    provenance: dict[str, Any] = field(init=False)
 
-    def __post_init__(self) -> None:
-        facts = {"kind": "interpolation", "algorithm": self.algorithm, "scale": self.scale}
-        libraries = {"pillow": PIL.__version__, "scikit-image": skimage.__version__}
-        object.__setattr__(self, "provenance", facts | libraries)
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """See `Method.provenance`."""
+        libraries = {library: metadata.version(library) for library in ("pillow", "scikit-image")}
+        return {"kind": "interpolation", "algorithm": self.algorithm, "scale": self.scale} | libraries
 
     def upscale(self, stem: str, low_resolution: Pixels) -> Pixels:  # noqa: ARG002 - the protocol's
         """See `Method.upscale`."""

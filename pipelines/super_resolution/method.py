@@ -15,14 +15,16 @@ class MissingOutputError(DiscernError):
 class Method(Protocol):
     """One super-resolution method, ready to run.
 
-    Attributes:
-        id: the method's name in the study.
-        provenance: what determines its outputs (algorithm, parameters, sha256 of weights) and the versions of the
-            libraries that compute them; JSON values only.
+    Its outputs are a function of `provenance` and of the LR image alone.
     """
 
-    id: str
-    provenance: dict[str, Any]
+    @property
+    def id(self) -> str:
+        """The method's name in the study."""
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """What determines its outputs: algorithm, parameters, sha256 of weights, library versions; JSON values only."""
 
     def upscale(self, stem: str, low_resolution: Pixels) -> Pixels:
         """Super-resolve one image.

@@ -99,10 +99,9 @@ def run(study: Study, workspace: Workspace, progress: Progress = silent) -> Repo
     """
     methods = make_methods(study)
     started = time.monotonic()
-    table = manifest(workspace)
-    todo = _missing(study, workspace, methods, table)
+    todo = _missing(workspace, methods)
     problems = executor.fill(
-        table,
+        manifest(workspace),
         partial(_make_output, workspace, study.scale),
         todo,
         task="super-resolution",
@@ -115,7 +114,7 @@ def run(study: Study, workspace: Workspace, progress: Progress = silent) -> Repo
 
 
 def current_outputs(workspace: Workspace, methods: Iterable[Method]) -> pd.DataFrame:
-    """The up-to-date outputs of these methods on the study's images: the manifest's columns, and `stem`, `role`, `source`."""
+    """The up-to-date outputs on the study's images: the manifest's columns, and `stem`, `role`, `source`."""
     prints = pd.DataFrame([(method.id, fingerprint(method)) for method in methods], columns=["method", "fingerprint"])
     outputs = manifest(workspace).read().merge(prints, on=["method", "fingerprint"])
     known = ingest.manifest(workspace).read()[["sha256", "stem", "role", "source"]]
@@ -124,7 +123,7 @@ def current_outputs(workspace: Workspace, methods: Iterable[Method]) -> pd.DataF
     return outputs[there]
 
 
-def _missing(study: Study, workspace: Workspace, methods: tuple[Method, ...], table: Manifest) -> list[Item]:
+def _missing(workspace: Workspace, methods: tuple[Method, ...]) -> list[Item]:
     """Method by method, so that one network is at work at a time."""
     done = current_outputs(workspace, methods)
     have = set(zip(done["image"], done["method"], strict=True))

@@ -1,0 +1,47 @@
+# `make help` lists the targets. Everything is installed into .venv; nothing outside the checkout is touched.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+TESTS ?= tests
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-slow format lint types wheel clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(INSTALLED) ## the whole loop on real photographs: LR images to a ranking and a calibrated metric
+	$(BIN)/discern demo --once
+
+test: lint types ## style, types, and every test (TESTS=tests/ranking for a part)
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m "not slow" $(TESTS)
+
+test-slow: $(INSTALLED) ## the tests that take minutes
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m slow $(TESTS)
+
+lint: $(INSTALLED) ## style alone
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(INSTALLED) ## types alone
+	$(BIN)/mypy
+
+format: $(INSTALLED) ## put the code into shape
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+wheel: $(INSTALLED) ## build dist/discern-*.whl
+	$(BIN)/python -m build --wheel
+
+clean: ## remove .venv and everything that was built
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+# constraints.txt holds the versions that were tested together; the bounds in pyproject.toml hold what may work.
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Discern needs Python 3.11 or newer; choose one with: make PYTHON=/path/to/python3.11 ..."; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[pipelines,ray,dev]'
+	@touch $@
