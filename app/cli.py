@@ -69,5 +69,29 @@ def run(study: Annotated[Path, typer.Argument(help="The study file.")]) -> None:
         console.out.print(line, markup=False, soft_wrap=True)
 
 
+@commands.command()
+def rank(
+    votes: Annotated[Path, typer.Argument(help="A vote table (CSV): winner,loser[,image][,subject], and others.")],
+    ridge: Annotated[float, typer.Option(help="Fit the posterior mode under N(0, 1/ridge).", show_default=True)] = 0.0,
+    level: Annotated[float, typer.Option(help="Confidence of the intervals.")] = 0.95,
+    votes_per_pair: Annotated[
+        int | None, typer.Option(help="Votes behind each share, for a table of shares; found out by default.")
+    ] = None,
+    json: Annotated[Path | None, typer.Option(help="Write the ranking here as JSON, too.")] = None,
+) -> None:
+    """Print the global ranking that a table of votes implies, with intervals. Needs no study and no server."""
+    from app import rankings
+    from pipelines.ranking import stage, tables
+    from pipelines.workspace import write_json
+
+    ranking = stage.rank(tables.read(votes, votes_per_pair=votes_per_pair), ridge=ridge, level=level)
+    console.out.print(rankings.table(ranking, console.out.width))
+    console.out.print()
+    for line in rankings.footnotes(ranking):
+        console.out.print(line, markup=False, soft_wrap=True)
+    if json is not None:
+        write_json(json, ranking.as_dict())
+
+
 if __name__ == "__main__":
     main()

@@ -1,0 +1,84 @@
+"""What tests share: small images, a small study on disk, and the folder of real inputs where there is one."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipelines.images import Pixels
+
+
+@pytest.fixture(scope="session")
+def sample_data() -> Path:
+    """The folder of real inputs; tests that need it are skipped where it is not given."""
+    folder = os.environ.get("DISCERN_SAMPLE_DATA")
+    if not folder:
+        pytest.skip("DISCERN_SAMPLE_DATA is not set: this test needs the folder of real inputs")
+    return Path(folder).resolve()
+
+
+def textured(seed: int, height: int = 24, width: int = 32) -> Pixels:
+    """A small image with edges and texture, different for every seed."""
+    random = np.random.default_rng(seed)
+    rows, columns = np.mgrid[:height, :width]
+    waves = np.sin(rows[..., None] * random.uniform(0.1, 0.9, 3) + columns[..., None] * random.uniform(0.1, 0.9, 3))
+    return np.clip(128 + 80 * waves + random.normal(0, 15, (height, width, 3)), 0, 255).astype(np.uint8)
+
+
+def save(path: Path, pixels: Pixels) -> Path:
+    """Write an image file, its folder included."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+STUDY = """
+name = "small"
+
+[images]
+folder = "lr"
+
+[[methods]]
+id = "nearest"
+kind = "interpolation"
+algorithm = "nearest"
+
+[[methods]]
+id = "bicubic"
+kind = "interpolation"
+algorithm = "bicubic"
+
+[[methods]]
+id = "sharp"
+kind = "interpolation"
+algorithm = "bicubic_unsharp"
+
+[selection]
+distance = "gmsd"
+semantics = "colour_gradient"
+per_pair = 2
+
+[execution]
+workers = 2
+"""
+
+
+@pytest.fixture
+def make_study(tmp_path: Path) -> Callable[..., Path]:
+    """Write a small study with `images` LR images; `replace` changes the text of its file."""
+
+    def make(images: int = 4, replace: dict[str, str] | None = None, extra: str = "") -> Path:
+        for index in range(images):
+            save(tmp_path / "lr" / f"image_{index}.png", textured(index))
+        text = STUDY
+        for old, new in (replace or {}).items():
+            assert old in text, f"{old!r} is not in the study file"
+            text = text.replace(old, new)
+        path = tmp_path / "study.toml"
+        path.write_text(text + extra)
+        return path
+
+    return make
