@@ -93,5 +93,37 @@ def rank(
         write_json(json, ranking.as_dict())
 
 
+@commands.command()
+def score(
+    model: Annotated[Path, typer.Argument(help="A model's folder, such as workspace/models/calibrated.")],
+    images: Annotated[list[Path], typer.Argument(help="Image files.")],
+) -> None:
+    """Print the predicted quality of images, tab-separated; higher is better."""
+    from pipelines.calibration import model as models
+
+    scores = models.score_files(models.load(model), images)
+    for image, value in zip(images, scores, strict=True):
+        typer.echo(f"{value:.6f}\t{image}")
+
+
+@commands.command()
+def demo(
+    once: Annotated[bool, typer.Option("--once", help="Run the loop, print a summary, and exit.")] = False,
+    directory: Annotated[Path, typer.Option(help="Where to put the study and all results.")] = Path("discern-demo"),
+    json: Annotated[Path | None, typer.Option(help="Write the summary here as JSON, too.")] = None,
+) -> None:
+    """The whole loop on real photographs, with simulated subjects. Downloads nothing."""
+    if not once:
+        raise DiscernError("demo: give --once: this version runs the loop and exits, it has no server to stay up")
+    from app.demo import loop, summary
+    from pipelines.workspace import write_json
+
+    with console.progress_display() as progress:
+        result = loop.run(directory, progress)
+    summary.show(result, console.out)
+    if json is not None:
+        write_json(json, result.as_dict())
+
+
 if __name__ == "__main__":
     main()

@@ -35,7 +35,8 @@ def footnotes(ranking: Ranking) -> list[str]:
     fit = ranking.fit
     lines = [
         f"{ranking.votes} votes; intervals clustered by {ranking.covariance.clusters}",
-        f"log-likelihood {fit.log_likelihood:.4f}, G2 {fit.deviance:.1f} on {fit.degrees_of_freedom} degrees of freedom",
+        f"log-likelihood {fit.log_likelihood:.4f}, "
+        f"G2 {fit.deviance:.1f} on {fit.degrees_of_freedom} degrees of freedom",
     ]
     if fit.degrees_of_freedom > 0:
         lines[-1] += f" (p = {fit.p_value:.2g}, taking votes as independent)"

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image, ImageCms
-from tests.conftest import save, textured
 
 from pipelines import images
 from pipelines.images import ImageError
+from tests.conftest import save, textured
 
 
 @pytest.mark.parametrize("suffix", ["png", "bmp", "tiff", "webp"])

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from tests.conftest import save, textured
 
 from pipelines.workspace import Manifest, Workspace, WorkspaceError, write_atomically
+from tests.conftest import save, textured
 
 SCHEMA = pa.schema({"key": pa.string(), "value": pa.int64()})
 

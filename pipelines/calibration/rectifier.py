@@ -3,7 +3,6 @@
 import torch
 from torch import Tensor, nn
 
-
 _CONSTANT = 1e-6
 
 

@@ -73,7 +73,7 @@ def two_afc_by_pair(
 
 
 def oracle(wins_first: ArrayLike, wins_second: ArrayLike) -> float:
-    """The most that any metric can score on these votes: mean of max(p, 1 - p). It has seen the votes that it predicts."""
+    """The most that any metric can score on these votes: mean of max(p, 1 - p). It has seen what it predicts."""
     first, second = _valid_wins(wins_first, wins_second)
     return float((np.maximum(first, second) / (first + second)).mean())
 
@@ -208,7 +208,7 @@ def _with_two_votes(wins_first: ArrayLike, wins_second: ArrayLike) -> tuple[Floa
 
 
 def _preference(quality_first: ArrayLike, quality_second: ArrayLike, shape: tuple[int, ...]) -> Floats:
-    """q of every pair: 1, 1/2 or 0. Compares rather than subtracts, so that two infinities tie."""
+    """The preference q of every pair: 1, 1/2 or 0. Compares rather than subtracts, so that two infinities tie."""
     first, second = np.asarray(quality_first, dtype=np.float64), np.asarray(quality_second, dtype=np.float64)
     if first.shape != shape or second.shape != shape:
         raise DiscernError(f"quality must be {shape}, one for each pair, got shapes {first.shape} and {second.shape}")

@@ -87,8 +87,8 @@ def intervals(
 ) -> Intervals:
     """Intervals of scores by t quantiles, of ranks by draws of N(mu, V), and probabilities of order.
 
-    The probability that i is above j under N(mu, V) is Phi((mu_i - mu_j) / sd_ij), which needs no draws. The interval of a
-    rank holds at least `level` of the drawn ranks.
+    The probability that i is above j under N(mu, V) is Phi((mu_i - mu_j) / sd_ij), which needs no draws. The interval
+    of a rank holds at least `level` of the drawn ranks.
 
     Args:
         scores: (N,) float64, mu.
@@ -153,7 +153,8 @@ def _single(votes: Votes, pulls: Floats) -> Floats:
 def _clip(matrix: Floats) -> Floats:
     """The nearest positive semi-definite matrix; the two-way difference can leave small negative eigenvalues."""
     values, vectors = np.linalg.eigh((matrix + matrix.T) / 2)
-    return (vectors * np.maximum(values, 0)) @ vectors.T
+    clipped: Floats = (vectors * np.maximum(values, 0)) @ vectors.T
+    return clipped
 
 
 def _describe(kinds: list[tuple[str, Integers]], numbers: list[int]) -> str:

@@ -114,7 +114,8 @@ def first_is_left(pairs: int, subjects: int, random: np.random.Generator) -> NDA
     places = np.tile(np.arange(subjects)[:, None], (1, pairs))
     order = random.permuted(places, axis=0)
     # With an odd number of subjects the coin decides which order gets one more.
-    return (order + random.integers(0, 2, pairs)) % 2 == 0
+    sides: NDArray[np.bool_] = (order + random.integers(0, 2, pairs)) % 2 == 0
+    return sides
 
 
 def simulate(

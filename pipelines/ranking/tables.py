@@ -5,13 +5,12 @@
   `<image>_<method>.png`, split at the last underscore, and the shares of the votes.
 - trials: pwcmp's `observer,scene,condition_A,condition_B,is_A_selected`; the scene is the image.
 
-Other columns are ignored. White space around a value is not part of it. Names come back sorted, so that the order of rows
-changes nothing.
+Other columns are ignored. White space around a value is not part of it. Names come back sorted, so that the order of
+rows changes nothing.
 """
 
 import csv
 import io
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +27,7 @@ TOLERANCE = 1e-6
 _PLAIN = ("winner", "loser")
 _SHARES = ("name1_column", "name2_column", "score1_column", "score2_column")
 _TRIALS = ("observer", "scene", "condition_A", "condition_B", "is_A_selected")
-_FILE_NAME = r"^(?P<image>.*[^_\s].*)_(?P<method>[^_\s][^_]*)\.(?i:png)$"
+_FILE_NAME = r"^(?P<image>.+)_(?P<method>[^_]+)\.(?:png|PNG)$"
 
 Floats = NDArray[np.float64]
 
@@ -38,8 +37,8 @@ def read(path: Path, *, votes_per_pair: int | None = None) -> Votes:
 
     Args:
         path: a CSV file, UTF-8, in one of the three layouts.
-        votes_per_pair: for shares, how many people voted on every pair. By default the smallest number up to 200 of which
-            all shares are multiples within 1e-6; rounded shares (.65 for 15 of 23) would suggest 100, so state it then.
+        votes_per_pair: for shares, how many people voted on every pair. By default the smallest number up to 200 of
+            which all shares are multiples within 1e-6; rounded shares (.65 for 15 of 23) suggest 100, so state it.
 
     Raises:
         DiscernError: the file cannot be read, is not such a table, or holds no votes; a value is missing or wrong. The
@@ -209,19 +208,6 @@ def _panel(path: Path, shares: Floats, votes_per_pair: int | None) -> int:
     )
 
 
-def _require(path: Path, table: pd.DataFrame, columns: tuple[str, ...]) -> None:
-    for column in columns:
-        _refuse(path, table[column], table[column] == "", "fill it in, or take the line out")
-
-
-def _refuse(path: Path, column: "pd.Series[str]", wrong: "pd.Series[bool]", remedy: str) -> None:
-    """Raise for the first wrong value of a column, naming its line."""
-    if wrong.any():
-        position = int(np.flatnonzero(wrong.to_numpy())[0])
-        line, value = column.index[position], column.iloc[position]
-        raise DiscernError(f"{path}: line {line}: {column.name} is {value!r}: {remedy}")
-
-
 def _assemble(
     path: Path,
     table: pd.DataFrame,
@@ -229,33 +215,47 @@ def _assemble(
     loser: "pd.Series[str]",
     image: "pd.Series[str] | None" = None,
     subject: "pd.Series[str] | None" = None,
-    count: Integers | None = None,
     *,
+    count: Integers | None = None,
     simulated: bool = False,
 ) -> Votes:
-    """Turn columns of names into indices; `table` gives the lines and the number of rows."""
-    _refuse(path, loser.rename("loser"), winner == loser, "a method cannot be compared with itself; mend the line")
-    methods, both = _indices(pd.concat([winner, loser]))
-    images, image_index = (None, None) if image is None else _indices(image)
-    subjects, subject_index = (None, None) if subject is None else _indices(subject)
-    return Votes(
-        methods=methods,
-        winner=both[: len(table)],
-        loser=both[len(table) :],
-        count=np.ones(len(table), dtype=np.int64) if count is None else count,
-        images=images,
-        image=image_index,
-        subjects=subjects,
-        subject=subject_index,
-        simulated=simulated,
-    )
+    _refuse(path, winner, winner == loser, "a method cannot be compared with itself; mend or remove the line")
+    methods, both = _index(pd.concat([winner, loser]))
+    images, shown = (None, None) if image is None else _index(image)
+    subjects, voter = (None, None) if subject is None else _index(subject)
+    try:
+        return Votes(
+            methods=methods,
+            winner=both[: len(table)],
+            loser=both[len(table) :],
+            count=np.ones(len(table), dtype=np.int64) if count is None else count,
+            images=images,
+            image=shown,
+            subjects=subjects,
+            subject=voter,
+            simulated=simulated,
+        )
+    except DiscernError as error:
+        raise DiscernError(f"{path}: {error}") from error
 
 
-def _indices(names: "pd.Series[str]") -> tuple[tuple[str, ...], Integers]:
-    """The sorted distinct names, and the index of each name among them."""
-    distinct, index = np.unique(names.to_numpy(dtype=str), return_inverse=True)
-    return tuple(str(name) for name in distinct), index.astype(np.int64)
+def _index(column: "pd.Series[str]") -> tuple[tuple[str, ...], Integers]:
+    """Sorted names, and the index of each value among them."""
+    names, index = np.unique(column.to_numpy(dtype=object), return_inverse=True)
+    return tuple(names.tolist()), index.astype(np.int64)
 
 
 def _names(names: tuple[str, ...], indices: Integers) -> list[str]:
-    return [names[index] for index in indices]
+    return [names[index] for index in indices.tolist()]
+
+
+def _require(path: Path, table: pd.DataFrame, columns: tuple[str, ...]) -> None:
+    for column in columns:
+        _refuse(path, table[column], table[column] == "", "a value is missing; fill it in or remove the line")
+
+
+def _refuse(path: Path, column: "pd.Series[str]", broken: "pd.Series[bool]", remedy: str) -> None:
+    if broken.any():
+        row = int(broken.to_numpy().argmax())
+        value = column.to_numpy()[row]
+        raise DiscernError(f"{path}: line {broken.index[row]}, column {column.name}: {value!r}: {remedy}")

@@ -2,9 +2,9 @@
 
     L(mu; C) = sum over i, j of C_ij log Phi(mu_i - mu_j),   sum mu = 0
 
-L is concave. A finite maximum exists only where the graph "i beat j at least once" is strongly connected: otherwise some
-group of methods could move away from the rest for ever, and the fit refuses to invent where it stands. A ridge, the
-posterior mode under mu ~ N(0, 1/ridge), always has one; it is a choice of the caller, and is recorded.
+L is concave. A finite maximum exists only where the graph "i beat j at least once" is strongly connected: otherwise
+some group of methods could move away from the rest for ever, and the fit refuses to invent where it stands. A ridge,
+the posterior mode under mu ~ N(0, 1/ridge), always has one; it is a choice of the caller, and is recorded.
 """
 
 from collections.abc import Sequence
@@ -148,25 +148,26 @@ def _valid_names(methods: Sequence[str] | None, number: int) -> tuple[str, ...]:
 
 
 def _reachable(beats: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """(N, N) bool: whether a chain of wins leads from row to column; every method reaches itself. Doubles the chains."""
+    """(N, N) bool: whether a chain of wins leads from row to column; every method reaches itself."""
     reach = beats | np.eye(len(beats), dtype=np.bool_)
-    for _ in range(len(beats).bit_length()):
+    for _ in range(len(beats).bit_length()):  # each round doubles the length of the chains
         reach = reach @ reach
     return reach
 
 
 def _maximise(wins: Floats, ridge: float) -> Floats:
-    """Newton's method with step halving, in an orthonormal basis of the subspace of sum 0, where L is strictly concave."""
+    """Newton's method with step halving, in an orthonormal basis of sum 0, where L is strictly concave."""
     basis = helmert(len(wins)).T
     # Every method's own votes bound how exactly its gradient can be computed, and how exactly it must be.
     tolerance = TOLERANCE * np.maximum(wins.sum(axis=0) + wins.sum(axis=1), 1)
     scores = np.zeros(len(wins))
     for _ in range(MAX_STEPS):
         gradient = _gradient(wins, scores) - ridge * scores
-        if (np.abs(gradient) <= tolerance).all():
-            return scores
         step = basis @ _solve(basis.T @ _information(wins, scores, ridge) @ basis, basis.T @ gradient)
         scores = scores + _step_length(wins, ridge, scores, step) * step
+        # Very one-sided votes leave the scores loose at a gradient this small; the step after it makes up for that.
+        if (np.abs(gradient) <= tolerance).all():
+            return scores
     raise DiscernError(
         f"the fit did not converge in {MAX_STEPS} steps (largest gradient {np.abs(gradient).max():.3g}): "
         "some pair of methods has hardly any votes, or ridge is extreme"
@@ -187,7 +188,7 @@ def _step_length(wins: Floats, ridge: float, scores: Floats, step: Floats) -> fl
     """Largest of 1, 1/2, 1/4, ... at which the objective does not fall by more than its rounding."""
     before = _objective(wins, ridge, scores)
     length = 1.0
-    while _objective(wins, ridge, scores + length * step) < before - 1e-12 * abs(before) and length > TOLERANCE:
+    while not _objective(wins, ridge, scores + length * step) >= before - 1e-12 * abs(before) and length > TOLERANCE:
         length /= 2
     return length
 
@@ -202,7 +203,8 @@ def _log_likelihood(wins: Floats, scores: Floats) -> float:
 
 def _gradient(wins: Floats, scores: Floats) -> Floats:
     pull = wins * ratio(_differences(scores))
-    return pull.sum(axis=1) - pull.sum(axis=0)
+    gradient: Floats = pull.sum(axis=1) - pull.sum(axis=0)
+    return gradient
 
 
 def _information(wins: Floats, scores: Floats, ridge: float) -> Floats:

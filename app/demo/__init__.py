@@ -1,0 +1,1 @@
+"""`discern demo`: the whole loop on real photographs, with simulated subjects."""

@@ -1,0 +1,62 @@
+"""What the demo prints when it is done."""
+
+from rich.console import Console
+
+from app import rankings
+from app.demo.inputs import RATERS_METRIC, UNLABELLED, VOTED
+from app.demo.loop import OBSERVERS_METRIC, SUBJECTS, Result
+from pipelines.evaluation.stage import Evaluation
+
+
+def show(result: Result, out: Console) -> None:
+    """Print a short readable summary."""
+    run, study = result.run, result.run.study
+    out.print()
+    out.print(
+        f"{run.images.images} LR images, {run.outputs.outputs} outputs of {len(study.methods)} methods, "
+        f"{run.pairs.pairs} pairs selected, {result.ranking.votes} votes by {SUBJECTS} simulated subjects",
+        soft_wrap=True,
+    )
+    _heading(out, "Ranking (Thurstone)")
+    out.print(rankings.table(result.ranking, out.width))
+    out.print()
+    for line in rankings.footnotes(result.ranking):
+        out.print(line, markup=False, soft_wrap=True)
+    _heading(out, "Agreement with the votes (2AFC score)")
+    for line in _agreement(result.evaluation):
+        out.print(line, markup=False, soft_wrap=True)
+    out.print()
+    for line in (*_how(result), f"everything is in {result.directory}  ({result.seconds:.0f} s)"):
+        out.print(line, markup=False, soft_wrap=True)
+
+
+def _heading(out: Console, text: str) -> None:
+    out.print(f"\n[bold]{text}[/]")
+
+
+def _agreement(evaluation: Evaluation) -> list[str]:
+    after = evaluation.differences["after"]
+    rows = [
+        ("quality model before calibration", evaluation.models["before"], ""),
+        (
+            "quality model after calibration",
+            evaluation.models["after"],
+            f"{after.difference:+.3f}, 95 % interval {after.lower:+.3f} .. {after.upper:+.3f} ({after.images} images)",
+        ),
+        ("ranking only, no pixels", evaluation.ranking_only, "cross-validated by LR image"),
+        ("two random subjects", evaluation.two_random_humans, ""),
+        ("one subject by the others' majority", evaluation.leave_one_out_human, ""),
+        ("oracle", evaluation.oracle, "the most that any metric can reach"),
+    ]
+    return [f"{name:<37}{score:.4f}   {remark}".rstrip() for name, score, remark in rows]
+
+
+def _how(result: Result) -> list[str]:
+    training = result.calibration.training
+    return [
+        f"voted on: {', '.join(VOTED)}; learned from: {', '.join(UNLABELLED)}",
+        f"subjects judge by {OBSERVERS_METRIC}, raters by {RATERS_METRIC}, D1 is {result.run.study.selection.distance}; "
+        f"cross-validated SRCC of the quality model on rated images {result.pretraining.srcc:.3f}",
+        f"calibration: B = {training.batch}, epoch {training.chosen} of {len(training.history) - 1} chosen on held-out "
+        "images" + ("; training did not help there, so the model is unchanged" if training.chosen == 0 else ""),
+    ]

@@ -1,0 +1,109 @@
+"""Stage one: a quality model q_w from human-rated images."""
+
+import time
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines import executor, ingest
+from pipelines.calibration import datasets, features, model
+from pipelines.calibration.split import held_out_sources
+from pipelines.errors import DiscernError
+from pipelines.progress import Progress, silent
+from pipelines.quality import scene_features, scene_statistics
+from pipelines.quality.scene_statistics import Fit
+from pipelines.study import Study
+from pipelines.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class RatedImages:
+    """The rated images that may be learned from: none shares its source with an image that is voted on.
+
+    Attributes:
+        hashes: n pixel hashes.
+        mos: (n,) float64.
+        sources: n names of source content.
+        held_out: (n,) bool: for choosing the number of epochs, not for training.
+        left_out: how many rated images share a source with voted ones.
+    """
+
+    hashes: tuple[str, ...]
+    mos: NDArray[np.float64]
+    sources: tuple[str, ...]
+    held_out: NDArray[np.bool_]
+    left_out: int
+
+
+def rated_images(study: Study, workspace: Workspace, progress: Progress = silent) -> RatedImages:
+    """Read the study's rated set and divide it.
+
+    Raises:
+        DiscernError: the study names no rated set, it cannot be read, or nothing is left on one side.
+    """
+    if study.calibration.rated is None:
+        raise DiscernError("calibration.rated: missing; name a CSV file with the columns path,mos[,source]")
+    rated = datasets.read_csv(study.calibration.rated)
+    known = ingest.manifest(workspace).read()
+    voted = set(known.loc[known["role"] == "candidate", "source"])
+    unlabelled = known.loc[known["role"] == "unlabelled", "source"]
+    held_out = held_out_sources(unlabelled, study.calibration.held_out, study.seed)
+    hashes = features.store_rated(rated, workspace, execution=study.execution, progress=progress)
+    keep = [index for index, source in enumerate(rated.sources) if source not in voted]
+    sources = tuple(rated.sources[index] for index in keep)
+    apart = np.array([source in held_out for source in sources], dtype=np.bool_)
+    if not apart.any() or apart.all():
+        raise DiscernError(
+            f"{study.calibration.rated}: the held-out sources {', '.join(sorted(held_out))} hold {int(apart.sum())} of "
+            f"{len(apart)} rated images; both sides need some: rate images of these sources and of others"
+        )
+    return RatedImages(
+        hashes=tuple(hashes[index] for index in keep),
+        mos=np.array([rated.mos[index] for index in keep]),
+        sources=sources,
+        held_out=apart,
+        left_out=len(rated) - len(keep),
+    )
+
+
+def run(study: Study, workspace: Workspace, progress: Progress = silent) -> Fit:
+    """Fit the scene-statistics model on the rated images that are not held out, and keep it in `models/quality`.
+
+    Raises:
+        DiscernError: see `rated_images` and `scene_statistics.fit`.
+    """
+    started = time.monotonic()
+    rated = rated_images(study, workspace, progress)
+    training = np.flatnonzero(~rated.held_out)
+    measured = _measure(workspace, [rated.hashes[i] for i in training], study, progress)
+    fit = scene_statistics.fit(measured, rated.mos[training], [rated.sources[i] for i in training], seed=study.seed)
+    provenance = {
+        "stage": "pretraining",
+        "study_sha256": study.fingerprint,
+        "rated_images": len(training),
+        "left_out_for_voted_content": rated.left_out,
+        "cross_validated_srcc": fit.srcc,
+        "seed": study.seed,
+        "seconds": round(time.monotonic() - started, 3),
+    }
+    model.save(workspace.root / "models" / "quality", fit.model, provenance)
+    return fit
+
+
+def _measure(workspace: Workspace, hashes: list[str], study: Study, progress: Progress) -> NDArray[np.float32]:
+    rows: dict[str, NDArray[np.float32]] = {}
+    wanted = sorted(set(hashes))
+    outcomes = executor.map_items(partial(_extract, workspace), wanted, workers=study.execution.workers)
+    for done, outcome in enumerate(outcomes, 1):
+        if outcome.value is None:
+            raise DiscernError(f"rated image: {outcome.problem}")
+        rows[outcome.item] = outcome.value
+        progress("scene statistics", done, len(wanted))
+    return np.stack([rows[sha256] for sha256 in hashes])
+
+
+def _extract(workspace: Workspace, sha256: Any) -> NDArray[np.float32]:
+    return scene_features.extract(workspace.get_image(sha256))
