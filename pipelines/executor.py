@@ -124,7 +124,8 @@ def _in_threads(
                 while waiting and len(running) < 2 * workers:
                     running.add(pool.submit(attempt, waiting.popleft()))
                 done, running = wait(running, return_when=FIRST_COMPLETED)
-                for future in done:
+                # Results first: an exception ends the run, and what is finished should be kept.
+                for future in sorted(done, key=lambda one: one.exception() is not None):
                     yield future.result()
         finally:
             pool.shutdown(wait=True, cancel_futures=True)

@@ -25,7 +25,7 @@ SCALE = 4
 SEED = 0
 
 # The observers of the demo judge by another metric, and D1 is a third one.
-RATERS_METRIC = "vif"
+RATERS_METRIC = "haarpsi"
 BLURS = (0.7, 1.2, 2.0, 3.5)
 NOISES = (4.0, 8.0, 16.0, 30.0)
 QUALITIES = (70, 40, 20, 10)

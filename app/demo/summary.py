@@ -55,8 +55,8 @@ def _how(result: Result) -> list[str]:
     training = result.calibration.training
     return [
         f"voted on: {', '.join(VOTED)}; learned from: {', '.join(UNLABELLED)}",
-        f"subjects judge by {OBSERVERS_METRIC}, raters by {RATERS_METRIC}, D1 is {result.run.study.selection.distance}; "
-        f"cross-validated SRCC of the quality model on rated images {result.pretraining.srcc:.3f}",
+        f"subjects judge by {OBSERVERS_METRIC}, raters by {RATERS_METRIC}, D1 is {result.run.study.selection.distance}",
+        f"quality model: cross-validated SRCC {result.pretraining.srcc:.3f} on rated images",
         f"calibration: B = {training.batch}, epoch {training.chosen} of {len(training.history) - 1} chosen on held-out "
-        "images" + ("; training did not help there, so the model is unchanged" if training.chosen == 0 else ""),
+        f"images{': training did not help there, the model is unchanged' if training.chosen == 0 else ''}",
     ]

@@ -63,10 +63,11 @@ def _rows(path: Path) -> list[tuple[int, dict[str, str]]]:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, strict=True, restkey="", restval="")
+            # Before the rows: of an empty file, the header can only be asked for while it is open.
+            columns = list(reader.fieldnames or [])
             rows = [(reader.line_num, row) for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DiscernError(f"{path}: cannot be read as a CSV file ({error})") from error
-    columns = reader.fieldnames or []
     for column in _REQUIRED:
         if column not in columns:
             raise DiscernError(f"{path}: line 1: no column {column!r} among {', '.join(columns) or 'none'}; add it")

@@ -1,16 +1,15 @@
 """Each image encoded once: q_w is frozen, so what it sees in an image is computed a single time and kept."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from pipelines import executor
-from pipelines.calibration.datasets import RatedSet
+from pipelines import executor, images
 from pipelines.errors import DiscernError
-from pipelines.images import decode
 from pipelines.progress import Progress
 from pipelines.quality.model import Encoded, QualityModel
 from pipelines.study import Execution
@@ -19,7 +18,7 @@ from pipelines.workspace import Manifest, Workspace
 SCHEMA = pa.schema(
     {
         "model": pa.string(),  # fingerprint of the quality model
-        "image": pa.string(),  # sha256 of the pixels
+        "image": pa.string(),  # sha256 of the pixels of an output, or of the file of a rated image
         "quality": pa.float32(),
         "features": pa.list_(pa.float32()),
     }
@@ -33,43 +32,46 @@ def manifest(workspace: Workspace) -> Manifest:
 
 def encode(
     model: QualityModel,
-    hashes: Iterable[str],
+    files: Mapping[str, Path],
     workspace: Workspace,
     *,
     execution: Execution,
     progress: Progress,
-    task: str = "encoding images",
 ) -> dict[str, Encoded]:
-    """Encode stored images, each once for all time.
+    """Encode image files, each once for all time.
 
     Args:
         model: q_w.
-        hashes: pixel hashes of images in the workspace.
-        workspace: holds the images, and what was encoded before.
+        files: where each image lies, by its sha256.
+        workspace: keeps what was encoded.
         execution: engine and workers.
         progress: called after each image.
-        task: name for `progress`.
 
     Returns:
-        For each hash, `Encoded` with n = 1.
+        For each sha256, `Encoded` with n = 1.
 
     Raises:
-        DiscernError: an image is missing or the model refuses it.
+        DiscernError: a file cannot be read, or the model refuses its image.
     """
-    wanted = set(hashes)
     known = _known(model, workspace)
     problems = executor.fill(
         manifest(workspace),
-        partial(_encode_image, workspace, model),
-        sorted(wanted - known.keys()),
-        task=task,
+        partial(_encode_file, model, model.fingerprint),
+        [(sha256, path) for sha256, path in sorted(files.items()) if sha256 not in known],
+        task="encoding images",
         progress=progress,
         execution=execution,
     )
     if problems:
         raise DiscernError("\n".join(problems))
     known = _known(model, workspace)
-    return {sha256: known[sha256] for sha256 in wanted}
+    return {sha256: known[sha256] for sha256 in files}
+
+
+def remember(model: QualityModel, hashes: Sequence[str], encoded: Encoded, workspace: Workspace) -> None:
+    """Keep what was encoded elsewhere; `hashes` are in the order of `encoded`."""
+    rows = zip(hashes, encoded.quality, encoded.features, strict=True)
+    manifest(workspace).append([_row(model.fingerprint, sha256, quality, seen) for sha256, quality, seen in rows])
 
 
 def stack(encoded: Iterable[Encoded]) -> Encoded:
@@ -78,33 +80,19 @@ def stack(encoded: Iterable[Encoded]) -> Encoded:
     return Encoded(np.concatenate([p.features for p in parts]), np.concatenate([p.quality for p in parts]))
 
 
-def store_rated(rated: RatedSet, workspace: Workspace, *, execution: Execution, progress: Progress) -> list[str]:
-    """Put the images of a rated set into the workspace.
-
-    Returns:
-        The pixel hash of each image, in the order of the set.
-
-    Raises:
-        DiscernError: an image cannot be decoded.
-    """
-    hashes: dict[str, str] = {}
-    outcomes = executor.map_items(partial(_store, workspace), [str(p) for p in rated.paths], workers=execution.workers)
-    for done, outcome in enumerate(outcomes, 1):
-        if outcome.value is None:
-            raise DiscernError(f"{rated.name}: {outcome.problem}")
-        hashes[outcome.item] = outcome.value
-        progress("reading rated images", done, len(rated))
-    return [hashes[str(path)] for path in rated.paths]
+def _encode_file(model: QualityModel, fingerprint: str, item: tuple[str, Path]) -> list[dict[str, Any]]:
+    sha256, path = item
+    try:
+        encoded = model.encode([images.decode(path).pixels])
+    except images.ImageError:
+        raise
+    except DiscernError as error:
+        raise DiscernError(f"{path}: {error}") from error
+    return [_row(fingerprint, sha256, encoded.quality[0], encoded.features[0])]
 
 
-def _store(workspace: Workspace, path: Any) -> str:
-    return workspace.put_image(decode(path).pixels)
-
-
-def _encode_image(workspace: Workspace, model: QualityModel, sha256: str) -> list[dict[str, Any]]:
-    encoded = model.encode([workspace.get_image(sha256)])
-    row = {"model": model.fingerprint, "image": sha256}
-    return [row | {"quality": encoded.quality[0], "features": encoded.features[0]}]
+def _row(fingerprint: str, sha256: str, quality: Any, seen: Any) -> dict[str, Any]:
+    return {"model": fingerprint, "image": sha256, "quality": quality, "features": seen}
 
 
 def _known(model: QualityModel, workspace: Workspace) -> dict[str, Encoded]:

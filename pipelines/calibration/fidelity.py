@@ -43,7 +43,8 @@ def preference(difference: Tensor) -> Tensor:
     Args:
         difference: d, mean quality of the first less that of the second, of any shape.
     """
-    rhat: Tensor = torch.special.ndtr(difference / math.sqrt(2))
+    # As a complementary error function: `ndtr` loses all digits of small probabilities in float32.
+    rhat: Tensor = torch.special.erfc(-difference / 2) / 2
     return rhat
 
 

@@ -2,20 +2,21 @@
 
 import time
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines import executor, ingest
+from pipelines import executor, images, ingest
 from pipelines.calibration import datasets, features, model
 from pipelines.calibration.split import held_out_sources
 from pipelines.errors import DiscernError
 from pipelines.progress import Progress, silent
 from pipelines.quality import scene_features, scene_statistics
+from pipelines.quality.model import Encoded
 from pipelines.quality.scene_statistics import Fit
 from pipelines.study import Study
+from pipelines.weights import sha256_of
 from pipelines.workspace import Workspace
 
 
@@ -24,7 +25,8 @@ class RatedImages:
     """The rated images that may be learned from: none shares its source with an image that is voted on.
 
     Attributes:
-        hashes: n pixel hashes.
+        hashes: n sha256 of the files.
+        paths: n image files.
         mos: (n,) float64.
         sources: n names of source content.
         held_out: (n,) bool: for choosing the number of epochs, not for training.
@@ -32,13 +34,19 @@ class RatedImages:
     """
 
     hashes: tuple[str, ...]
+    paths: tuple[Path, ...]
     mos: NDArray[np.float64]
     sources: tuple[str, ...]
     held_out: NDArray[np.bool_]
     left_out: int
 
+    @property
+    def files(self) -> dict[str, Path]:
+        """Where each image lies, by its sha256."""
+        return dict(zip(self.hashes, self.paths, strict=True))
 
-def rated_images(study: Study, workspace: Workspace, progress: Progress = silent) -> RatedImages:
+
+def rated_images(study: Study, workspace: Workspace) -> RatedImages:
     """Read the study's rated set and divide it.
 
     Raises:
@@ -51,7 +59,6 @@ def rated_images(study: Study, workspace: Workspace, progress: Progress = silent
     voted = set(known.loc[known["role"] == "candidate", "source"])
     unlabelled = known.loc[known["role"] == "unlabelled", "source"]
     held_out = held_out_sources(unlabelled, study.calibration.held_out, study.seed)
-    hashes = features.store_rated(rated, workspace, execution=study.execution, progress=progress)
     keep = [index for index, source in enumerate(rated.sources) if source not in voted]
     sources = tuple(rated.sources[index] for index in keep)
     apart = np.array([source in held_out for source in sources], dtype=np.bool_)
@@ -61,7 +68,8 @@ def rated_images(study: Study, workspace: Workspace, progress: Progress = silent
             f"{len(apart)} rated images; both sides need some: rate images of these sources and of others"
         )
     return RatedImages(
-        hashes=tuple(hashes[index] for index in keep),
+        hashes=tuple(sha256_of(rated.paths[index]) for index in keep),
+        paths=tuple(rated.paths[index] for index in keep),
         mos=np.array([rated.mos[index] for index in keep]),
         sources=sources,
         held_out=apart,
@@ -76,9 +84,9 @@ def run(study: Study, workspace: Workspace, progress: Progress = silent) -> Fit:
         DiscernError: see `rated_images` and `scene_statistics.fit`.
     """
     started = time.monotonic()
-    rated = rated_images(study, workspace, progress)
+    rated = rated_images(study, workspace)
     training = np.flatnonzero(~rated.held_out)
-    measured = _measure(workspace, [rated.hashes[i] for i in training], study, progress)
+    measured = _measure([rated.paths[i] for i in training], study, progress)
     fit = scene_statistics.fit(measured, rated.mos[training], [rated.sources[i] for i in training], seed=study.seed)
     provenance = {
         "stage": "pretraining",
@@ -90,20 +98,22 @@ def run(study: Study, workspace: Workspace, progress: Progress = silent) -> Fit:
         "seconds": round(time.monotonic() - started, 3),
     }
     model.save(workspace.root / "models" / "quality", fit.model, provenance)
+    encoded = Encoded(measured, fit.model.predict(measured))
+    features.remember(fit.model, [rated.hashes[i] for i in training], encoded, workspace)
     return fit
 
 
-def _measure(workspace: Workspace, hashes: list[str], study: Study, progress: Progress) -> NDArray[np.float32]:
-    rows: dict[str, NDArray[np.float32]] = {}
-    wanted = sorted(set(hashes))
-    outcomes = executor.map_items(partial(_extract, workspace), wanted, workers=study.execution.workers)
+def _measure(paths: list[Path], study: Study, progress: Progress) -> NDArray[np.float32]:
+    """(n, d) scene statistics of image files."""
+    rows: dict[Path, NDArray[np.float32]] = {}
+    outcomes = executor.map_items(_extract, paths, engine=study.execution.engine, workers=study.execution.workers)
     for done, outcome in enumerate(outcomes, 1):
         if outcome.value is None:
             raise DiscernError(f"rated image: {outcome.problem}")
         rows[outcome.item] = outcome.value
-        progress("scene statistics", done, len(wanted))
-    return np.stack([rows[sha256] for sha256 in hashes])
+        progress("scene statistics", done, len(paths))
+    return np.stack([rows[path] for path in paths])
 
 
-def _extract(workspace: Workspace, sha256: Any) -> NDArray[np.float32]:
-    return scene_features.extract(workspace.get_image(sha256))
+def _extract(path: Path) -> NDArray[np.float32]:
+    return scene_features.extract(images.decode(path).pixels)

@@ -60,10 +60,9 @@ def run(
     mu = _in_study_order(study, scores)
     outputs = _unlabelled_outputs(study, workspace)
     held_out = held_out_sources(outputs["source"], study.calibration.held_out, study.seed)
-    rated = rated_images(study, workspace, progress)
-    encoded = features.encode(
-        base, [*outputs["sha256"], *rated.hashes], workspace, execution=study.execution, progress=progress
-    )
+    rated = rated_images(study, workspace)
+    files = {sha256: workspace.image_path(sha256) for sha256 in outputs["sha256"]} | rated.files
+    encoded = features.encode(base, files, workspace, execution=study.execution, progress=progress)
     apart = outputs["source"].isin(held_out)
     result = training.train(
         _table(study, outputs[~apart], encoded),

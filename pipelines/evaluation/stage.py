@@ -75,9 +75,10 @@ def run(
     """
     tallies = pairs(votes)
     first, second = _outputs_of(study, workspace, votes, tallies)
+    files = {sha256: workspace.image_path(sha256) for sha256 in (*first, *second)}
     by_pair = {}
     for name, model in models.items():
-        encoded = features.encode(model, [*first, *second], workspace, execution=study.execution, progress=progress)
+        encoded = features.encode(model, files, workspace, execution=study.execution, progress=progress)
         quality = [np.array([encoded[sha256].quality[0] for sha256 in side]) for side in (first, second)]
         by_pair[name] = agreement.two_afc_by_pair(tallies.wins_first, tallies.wins_second, *quality)
     wins = tallies.wins_first, tallies.wins_second

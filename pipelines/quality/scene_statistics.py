@@ -85,7 +85,7 @@ class SceneStatistics:
 
     def state(self) -> tuple[dict[str, NDArray[np.float64]], dict[str, Any]]:
         """Everything there is to store: arrays by name, and facts that JSON can hold."""
-        arrays = {field.name: np.ascontiguousarray(getattr(self, field.name)) for field in fields(self)}
+        arrays = {field.name: np.array(getattr(self, field.name), order="C") for field in fields(self)}
         return arrays, {"architecture": NAME, "feature_names": list(scene_features.FEATURE_NAMES)}
 
     @classmethod

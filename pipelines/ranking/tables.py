@@ -93,8 +93,6 @@ def _load(path: Path) -> pd.DataFrame:
             raise DiscernError(f"{path}: line {line}: {len(row)} values for {len(header)} columns; mend the line")
     if len(set(header)) != len(header):
         raise DiscernError(f"{path}: line 1: a column name stands twice in {', '.join(header)}; rename one")
-    if not rows:
-        raise DiscernError(f"{path}: holds a header but no votes")
     return pd.DataFrame(rows, columns=header, index=lines, dtype=object)
 
 
@@ -250,6 +248,8 @@ def _names(names: tuple[str, ...], indices: Integers) -> list[str]:
 
 
 def _require(path: Path, table: pd.DataFrame, columns: tuple[str, ...]) -> None:
+    if table.empty:
+        raise DiscernError(f"{path}: holds a header but no votes")
     for column in columns:
         _refuse(path, table[column], table[column] == "", "a value is missing; fill it in or remove the line")
 

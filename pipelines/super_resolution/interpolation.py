@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 from PIL.Image import Resampling
-from skimage.restoration import denoise_nl_means, estimate_sigma
+from scipy import ndimage
+from skimage.restoration import denoise_nl_means
 
 from pipelines.images import Pixels
 
@@ -38,11 +39,22 @@ def bicubic_nonlocal_means(pixels: Pixels, scale: int) -> Pixels:
     Buades, Coll and Morel 2005, in scikit-image's fast form; the noise level is estimated from the image.
     """
     image = pixels / 255.0
-    sigma = float(np.mean(estimate_sigma(image, channel_axis=-1)))
+    sigma = estimate_noise(image)
+    if sigma == 0:
+        return resample(pixels, scale, Resampling.BICUBIC)
     clean = denoise_nl_means(
         image, patch_size=5, patch_distance=6, h=0.8 * sigma, sigma=sigma, fast_mode=True, channel_axis=-1
     )
     return resample(_to_uint8(clean * 255), scale, Resampling.BICUBIC)
+
+
+def estimate_noise(image: NDArray[np.float64]) -> float:
+    """Standard deviation of white noise in an image, (height, width, 3) float64 (Immerkaer 1996).
+
+    The mask annihilates constant, linear and quadratic structure; 0 for a constant image.
+    """
+    mask = np.outer([1, -2, 1], [1, -2, 1])[..., None]
+    return float(np.sqrt(np.pi / 2) / 6 * np.abs(ndimage.convolve(image, mask, mode="mirror")).mean())
 
 
 def back_projection(pixels: Pixels, scale: int, steps: int = BACK_PROJECTION_STEPS) -> Pixels:
