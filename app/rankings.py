@@ -40,6 +40,8 @@ def footnotes(ranking: Ranking) -> list[str]:
     ]
     if fit.degrees_of_freedom > 0:
         lines[-1] += f" (p = {fit.p_value:.2g}, taking votes as independent)"
+    if ranking.covariance.too_few_clusters:
+        lines.append(f"too few clusters for {len(fit.methods)} methods: do not rely on the intervals")
     if fit.ridge > 0:
         lines.append(f"ridge {fit.ridge:g}: scores are drawn towards 0")
     if ranking.simulated:

@@ -48,7 +48,7 @@ def _agreement(evaluation: Evaluation) -> list[str]:
         ("one subject by the others' majority", evaluation.leave_one_out_human, ""),
         ("oracle", evaluation.oracle, "the most that any metric can reach"),
     ]
-    return [f"{name:<37}{score:.4f}   {remark}".rstrip() for name, score, remark in rows]
+    return [f"{name:<37}{score:.4f}   {remark}".rstrip() for name, score, remark in rows if score is not None]
 
 
 def _how(result: Result) -> list[str]:

@@ -30,8 +30,8 @@ class Evaluation:
         ranking_only: prefer the method of the higher mu, looking at no pixel; mu from other LR images (5 folds).
         ranking_only_in_sample: the same with mu from all votes.
         oracle: the most that any metric can score, having seen these votes.
-        leave_one_out_human: the majority of the others predicts one person.
-        two_random_humans: how often two people agree.
+        leave_one_out_human: the majority of the others predicts one person; None where every pair has a single vote.
+        two_random_humans: how often two people agree; None where every pair has a single vote.
         differences: of each model after the first to the first, with a 95 % interval from resampling LR images.
         pairs: image pairs.
         votes: votes on them.
@@ -42,8 +42,8 @@ class Evaluation:
     ranking_only: float
     ranking_only_in_sample: float
     oracle: float
-    leave_one_out_human: float
-    two_random_humans: float
+    leave_one_out_human: float | None
+    two_random_humans: float | None
     differences: dict[str, Difference]
     pairs: int
     votes: int
@@ -82,13 +82,14 @@ def run(
         quality = [np.array([encoded[sha256].quality[0] for sha256 in side]) for side in (first, second)]
         by_pair[name] = agreement.two_afc_by_pair(tallies.wins_first, tallies.wins_second, *quality)
     wins = tallies.wins_first, tallies.wins_second
+    several = bool((wins[0] + wins[1] > 1).any())
     return Evaluation(
         models={name: float(scores.mean()) for name, scores in by_pair.items()},
         ranking_only=agreement.ranking_only_cross_validated(votes, FOLDS, study.seed),
         ranking_only_in_sample=agreement.ranking_only(votes),
         oracle=agreement.oracle(*wins),
-        leave_one_out_human=agreement.leave_one_out_human(*wins),
-        two_random_humans=agreement.two_random_humans(*wins),
+        leave_one_out_human=agreement.leave_one_out_human(*wins) if several else None,
+        two_random_humans=agreement.two_random_humans(*wins) if several else None,
         differences=_differences(by_pair, tallies, study.seed),
         pairs=len(tallies.image),
         votes=number_of_votes(votes),

@@ -34,6 +34,11 @@ class RobustCovariance:
     degrees_of_freedom: float
     clusters: str
 
+    @property
+    def too_few_clusters(self) -> bool:
+        """Whether there are no more clusters of one kind than methods: some contrasts then seem surer than they are."""
+        return self.degrees_of_freedom < len(self.matrix)
+
 
 @dataclass(frozen=True, eq=False)
 class Intervals:
