@@ -24,14 +24,19 @@ def progress_display() -> Iterator[Progress]:
         TimeRemainingColumn(),
     )
     tasks: dict[str, TaskID] = {}
-    with RichProgress(*columns, console=err) as bars:
+    bars = RichProgress(*columns, console=err)
 
-        def report(task: str, done: int, total: int) -> None:
-            if task not in tasks:
-                tasks[task] = bars.add_task(task, total=total)
-            bars.update(tasks[task], completed=done, total=total)
+    def report(task: str, done: int, total: int) -> None:
+        bars.start()
+        if task not in tasks:
+            tasks[task] = bars.add_task(task, total=total)
+        bars.update(tasks[task], completed=done, total=total)
 
+    try:
         yield report
+    finally:
+        if tasks:
+            bars.stop()
 
 
 def print_problems(problems: Iterable[str], *, most: int = 20) -> None:

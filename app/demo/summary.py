@@ -26,7 +26,7 @@ def show(result: Result, out: Console) -> None:
     for line in _agreement(result.evaluation):
         out.print(line, markup=False, soft_wrap=True)
     out.print()
-    for line in (*_how(result), f"everything is in {result.directory}  ({result.seconds:.0f} s)"):
+    for line in (*_cautions(result), *_how(result), f"everything is in {result.directory}  ({result.seconds:.0f} s)"):
         out.print(line, markup=False, soft_wrap=True)
 
 
@@ -41,7 +41,7 @@ def _agreement(evaluation: Evaluation) -> list[str]:
         (
             "quality model after calibration",
             evaluation.models["after"],
-            f"{after.difference:+.3f}, 95 % interval {after.lower:+.3f} .. {after.upper:+.3f} ({after.images} images)",
+            f"{after.difference:+.3f}, 95 % interval {after.lower:+.3f} .. {after.upper:+.3f} over {after.images} images",
         ),
         ("ranking only, no pixels", evaluation.ranking_only, "cross-validated by LR image"),
         ("two random subjects", evaluation.two_random_humans, ""),
@@ -51,6 +51,18 @@ def _agreement(evaluation: Evaluation) -> list[str]:
     return [f"{name:<37}{score:.4f}   {remark}".rstrip() for name, score, remark in rows if score is not None]
 
 
+def _cautions(result: Result) -> list[str]:
+    """What the figures cannot carry."""
+    lines = ["the ranking that calibrated the model was fitted on these votes; `ranking only` was fitted on others"]
+    if result.evaluation.models["after"] <= result.evaluation.ranking_only:
+        lines.append(
+            "the calibrated model does not beat the ranking alone: it has learned to recognise methods at best"
+        )
+    if result.calibration.training.chosen == 0:
+        lines.append("training did not help on held-out images: the model is unchanged")
+    return [f"caution: {line}" for line in lines]
+
+
 def _how(result: Result) -> list[str]:
     training = result.calibration.training
     return [
@@ -58,5 +70,5 @@ def _how(result: Result) -> list[str]:
         f"subjects judge by {OBSERVERS_METRIC}, raters by {RATERS_METRIC}, D1 is {result.run.study.selection.distance}",
         f"quality model: cross-validated SRCC {result.pretraining.srcc:.3f} on rated images",
         f"calibration: B = {training.batch}, epoch {training.chosen} of {len(training.history) - 1} chosen on held-out "
-        f"images{': training did not help there, the model is unchanged' if training.chosen == 0 else ''}",
+        "images",
     ]

@@ -7,8 +7,6 @@ MODEL/
 
 import hashlib
 import json
-import os
-import shutil
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,6 +27,7 @@ from pipelines.errors import DiscernError, WeightsError
 from pipelines.images import Pixels
 from pipelines.quality.model import Encoded, QualityModel
 from pipelines.quality.scene_statistics import SceneStatistics
+from pipelines.workspace import write_atomically
 
 FORMAT = 1
 FACTS, ARRAYS = "model.json", "model.safetensors"
@@ -145,22 +144,15 @@ def _replace_folder(folder: Path, files: dict[str, bytes]) -> None:
     """Write a folder beside the old one, then exchange them, so that a folder is never half of one model."""
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        fresh = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
-        for name, content in files.items():
-            with (fresh / name).open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-        fresh.chmod(0o755)
-        if folder.exists():
-            old = fresh.with_name(fresh.name + ".old")
-            folder.rename(old)
-            fresh.rename(folder)
-            shutil.rmtree(old)
-        else:
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as beside:
+            fresh, old = Path(beside) / "fresh", Path(beside) / "old"
+            for name, content in files.items():
+                write_atomically(fresh / name, content)
+            if folder.exists():
+                folder.rename(old)
             fresh.rename(folder)
     except OSError as error:
-        raise DiscernError(f"{folder}: cannot be written ({error.strerror})") from error
+        raise DiscernError(f"{folder}: cannot be written ({error.strerror}); choose another folder") from error
 
 
 def _read_facts(folder: Path) -> dict[str, Any]:

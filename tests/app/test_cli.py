@@ -1,0 +1,192 @@
+"""The command as its user meets it: what it prints, what it leaves behind, and one message for each mistake."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from tests.conftest import save, textured
+
+MakeStudy = Callable[..., Path]
+DISCERN = [sys.executable, "-c", "from app.cli import main; main()"]
+
+
+def discern(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*DISCERN, *map(str, arguments)], capture_output=True, text=True, timeout=300, cwd=cwd, check=False
+    )
+
+
+def refused(result: subprocess.CompletedProcess[str]) -> str:
+    """The message of a run that was refused: status 2, nothing on standard output, no traceback."""
+    assert result.returncode == 2, result.stderr
+    assert result.stdout == ""
+    assert "Traceback" not in result.stderr
+    return result.stderr
+
+
+VOTES = "winner,loser,image,subject\n" + "".join(
+    f"{winner},{loser},i{image},s{subject}\n"
+    for subject in range(6)
+    for image in range(8)
+    for winner, loser in (
+        ("b", "a") if (subject + image) % 4 else ("a", "b"),
+        ("c", "b") if subject % 3 else ("b", "c"),
+    )
+)
+
+
+def test_help_lists_the_verbs() -> None:
+    result = discern("--help")
+    assert result.returncode == 0
+    for verb in ("init", "run", "rank", "score", "demo"):
+        assert verb in result.stdout
+
+
+def test_init_writes_an_example_that_asks_for_the_papers_settings_and_refuses_to_overwrite(tmp_path: Path) -> None:
+    result = discern("init", tmp_path / "new")
+    assert result.returncode == 0
+    assert f"discern run {tmp_path / 'new' / 'study.toml'}" in result.stdout
+    message = refused(discern("run", tmp_path / "new" / "study.toml"))
+    assert "selection.distance: 'dists' (the paper's choice) needs pretrained" in message
+    assert not (tmp_path / "new" / "workspace").exists()
+    assert "exists already" in refused(discern("init", tmp_path / "new"))
+
+
+def test_the_example_runs_once_weights_are_not_asked_for(tmp_path: Path) -> None:
+    discern("init", tmp_path)
+    file = tmp_path / "study.toml"
+    text = file.read_text().replace('"dists"', '"gmsd"').replace('"vgg16"', '"colour_gradient"')
+    file.write_text(text.replace("# per_pair = 16 ", "per_pair = 2 "))
+    assert "put LR images there" in refused(discern("run", file))
+    for index in range(3):
+        save(tmp_path / "lr" / f"{index}.png", textured(index))
+    assert discern("run", file).returncode == 0
+
+
+def test_run_prints_a_summary_and_leaves_a_contact_sheet(make_study: MakeStudy, tmp_path: Path) -> None:
+    path = make_study(images=4)
+    (tmp_path / "lr" / "broken.png").write_text("x")
+    result = discern("run", path)
+    assert result.returncode == 0, result.stderr
+    assert "outputs      12 (12 new) of 3 methods" in result.stdout
+    assert "pairs         6 (new)" in result.stdout
+    assert f"left out: {tmp_path / 'lr' / 'broken.png'}: not an image" in result.stderr
+    page = (tmp_path / "workspace" / "contact_sheet.html").read_text()
+    links = {part.split('"')[0] for part in page.split('src="')[1:]}
+    assert len(links) > 6
+    assert all((tmp_path / "workspace" / link).is_file() for link in links)
+    again = discern("run", path)
+    assert "outputs      12 (0 new)" in again.stdout
+    assert "pairs         6 (unchanged)" in again.stdout
+
+
+def test_a_mistake_in_the_study_file_is_one_line(make_study: MakeStudy) -> None:
+    path = make_study(replace={"per_pair = 2": "trade_off = -1.0"})
+    message = refused(discern("run", path))
+    assert message.splitlines() == [
+        f"error: {path}: selection.trade_off: input should be greater than or equal to 0, got -1.0; correct the value"
+    ]
+
+
+def test_a_name_with_markup_is_printed_as_it_is(make_study: MakeStudy) -> None:
+    path = make_study(replace={'folder = "lr"': 'folder = "[bold]lr[/]"'})
+    assert "/[bold]lr[/]; create it" in refused(discern("run", path))
+
+
+def test_an_interrupted_run_says_that_it_continues(make_study: MakeStudy, tmp_path: Path) -> None:
+    path = make_study(images=60, replace={'"bicubic_unsharp"': '"bicubic_nonlocal_means"'})
+    process = subprocess.Popen([*DISCERN, "run", str(path)], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while sum(1 for _ in (tmp_path / "workspace" / "images").rglob("*.png")) < 80:
+        assert process.poll() is None, process.stderr.read() if process.stderr else ""
+        assert time.monotonic() < deadline
+    process.send_signal(signal.SIGINT)
+    _, message = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "run the same command again to continue" in message
+    assert "Traceback" not in message
+    finished = discern("run", path)
+    assert "outputs     180" in finished.stdout
+    assert "(180 new)" not in finished.stdout
+
+
+def test_rank_prints_a_table_and_writes_json(tmp_path: Path) -> None:
+    (tmp_path / "votes.csv").write_text(VOTES)
+    result = discern("rank", tmp_path / "votes.csv", "--json", tmp_path / "ranking.json")
+    assert result.returncode == 0, result.stderr
+    lines = result.stdout.splitlines()
+    assert "95 % interval" in lines[0]
+    assert [line.split()[1] for line in lines[1:4]] == ["c", "b", "a"]
+    assert "96 votes; intervals clustered by 6 subjects x 8 images" in result.stdout
+    listing = json.loads((tmp_path / "ranking.json").read_text())
+    assert [row["method"] for row in listing["methods"]] == ["c", "b", "a"]
+    assert sum(row["score"] for row in listing["methods"]) == pytest.approx(0, abs=1e-9)
+    assert all(row["lower"] < row["score"] < row["upper"] for row in listing["methods"])
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("winner,loser\na,b\na,b\n", "no finite scores exist"),
+        ("winner,loser\na,a\n", "line 2"),
+        ("left,right\na,b\n", "not a known table of votes"),
+        ("", "empty"),
+    ],
+)
+def test_rank_refuses_votes_that_imply_no_ranking(tmp_path: Path, content: str, expected: str) -> None:
+    (tmp_path / "votes.csv").write_text(content)
+    assert expected in refused(discern("rank", tmp_path / "votes.csv"))
+
+
+def test_rank_of_simulated_votes_says_so(tmp_path: Path) -> None:
+    rows = VOTES.splitlines()
+    (tmp_path / "votes.csv").write_text("\n".join([rows[0] + ",simulated", *(row + ",true" for row in rows[1:])]))
+    assert "simulated subjects, not from people" in discern("rank", tmp_path / "votes.csv").stdout
+
+
+def test_rank_of_the_released_votes_gives_the_published_scores(sample_data: Path, tmp_path: Path) -> None:
+    result = discern("rank", sample_data / "realsr1k" / "votes.csv", "--json", tmp_path / "ranking.json")
+    assert result.returncode == 0
+    assert "log-likelihood -14219.8689, G2 265.5 on 55 degrees of freedom" in result.stdout
+    best = json.loads((tmp_path / "ranking.json").read_text())["methods"][0]
+    assert (best["method"], round(best["score"], 4)) == ("SeeSR", 0.7439)
+
+
+def test_score_refuses_what_is_not_a_model(tmp_path: Path) -> None:
+    image = save(tmp_path / "image.png", textured(0))
+    assert "not a model's folder" in refused(discern("score", tmp_path, image))
+
+
+def test_the_worked_example_of_the_documentation_runs_on_real_photographs(sample_data: Path, tmp_path: Path) -> None:
+    """The study of docs/real-photographs.md, on photographs that are small enough for the networks to be quick."""
+    example = (Path(__file__).parents[2] / "docs" / "realsrset.toml").read_text()
+    few = ("Lincoln", "chip", "comic1", "dog", "tiger")
+    for stem in few:
+        with Image.open(sample_data / "realsrset" / "lr" / f"{stem}.png") as image:
+            pixels = np.asarray(image)[:40, :40]
+        save(tmp_path / "data" / "realsrset" / "lr" / f"{stem}.png", pixels)
+        for method in ("BSRGAN", "ESRGAN", "RealSR_JPEG"):
+            source = sample_data / "realsrset" / "outputs" / method / f"{stem}_{method}.png"
+            if source.exists():
+                with Image.open(source) as output:
+                    cut = np.asarray(output)[:160, :160]
+                save(tmp_path / "data" / "realsrset" / "outputs" / method / source.name, cut)
+    (tmp_path / "data" / "weights").symlink_to(sample_data / "weights")
+    (tmp_path / "study.toml").write_text(example.replace("per_pair = 6", "per_pair = 3"))
+    result = discern("run", tmp_path / "study.toml")
+    assert result.returncode == 0, result.stderr
+    assert "outputs      32 (32 new) of 7 methods" in result.stdout
+    assert result.stderr.count("left out:") == 3
+    assert "ESRGAN: no output for 'dog'" in result.stderr
+    pairs = pd.read_parquet(tmp_path / "workspace" / "manifests" / "pairs")
+    assert len(pairs) == 21 * 3
+    assert "tiger" not in set(pairs[pairs["method_b"] == "RealSR-JPEG"]["stem"])

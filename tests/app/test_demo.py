@@ -1,0 +1,146 @@
+"""The loop, for real, once: from photographs to a ranking and a calibrated metric."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from app.demo import inputs
+from pipelines import photographs
+from pipelines.calibration import model as models
+from pipelines.calibration.model import CalibratedModel
+from pipelines.ranking import stage as ranking
+from pipelines.ranking import tables
+
+DISCERN = [sys.executable, "-c", "from app.cli import main; main()"]
+
+
+def run_demo(directory: Path, json_file: Path) -> str:
+    command = [*DISCERN, "demo", "--once", "--directory", str(directory), "--json", str(json_file)]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=800, check=False)
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("demo")
+    command = [
+        *DISCERN,
+        "demo",
+        "--once",
+        "--directory",
+        str(directory / "demo"),
+        "--json",
+        str(directory / "demo.json"),
+    ]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=800, check=False)
+    assert result.returncode == 0, result.stderr
+    (directory / "stdout.txt").write_text(result.stdout)
+    return directory
+
+
+@pytest.fixture(scope="module")
+def summary(demo: Path) -> dict[str, Any]:
+    return json.loads((demo / "demo.json").read_text())
+
+
+def test_the_summary_counts_what_is_there(demo: Path, summary: dict[str, Any]) -> None:
+    assert summary["images"] == 106
+    assert summary["outputs"] == 106 * 7
+    assert summary["pairs"] == 21 * 8
+    assert summary["votes"] == 21 * 8 * 23
+    assert len(list((demo / "demo" / "lr").rglob("*.png"))) == 37
+    assert len(pd.read_parquet(demo / "demo" / "workspace" / "manifests" / "pairs")) == summary["pairs"]
+
+
+def test_photographs_are_on_one_side_of_the_split(demo: Path) -> None:
+    images = pd.read_parquet(demo / "demo" / "workspace" / "manifests" / "images")
+    voted = set(images[images["role"] == "candidate"]["source"])
+    unlabelled = set(images[images["role"] == "unlabelled"]["source"])
+    rated = set(pd.read_csv(demo / "demo" / "rated" / "rated.csv")["source"])
+    assert voted == set(inputs.VOTED)
+    assert unlabelled == rated == set(inputs.UNLABELLED)
+    assert (
+        set(pd.read_parquet(demo / "demo" / "workspace" / "manifests" / "pairs")["stem"].str.rpartition("_")[0])
+        <= voted
+    )
+
+
+def test_the_votes_on_disk_give_the_ranking_and_are_marked_as_simulated(demo: Path, summary: dict[str, Any]) -> None:
+    votes = tables.read(demo / "demo" / "votes.csv")
+    assert votes.simulated
+    again = ranking.rank(votes).as_dict()["methods"]
+    assert [row["method"] for row in again] == [row["method"] for row in summary["ranking"]["methods"]]
+    assert [row["score"] for row in again] == pytest.approx([row["score"] for row in summary["ranking"]["methods"]])
+    assert summary["ranking"]["simulated"]
+    assert summary["two_afc"]["simulated"]
+    assert "simulated subjects, not from people" in (demo / "stdout.txt").read_text()
+
+
+def test_the_figures_stand_in_the_order_that_their_definitions_imply(summary: dict[str, Any]) -> None:
+    figures = summary["two_afc"]
+    assert figures["two_random_humans"] < figures["leave_one_out_human"] < figures["oracle"] < 1
+    assert figures["ranking_only"] <= figures["ranking_only_in_sample"] < figures["oracle"]
+    assert all(0 < score < figures["oracle"] for score in figures["models"].values())
+    change = figures["differences"]["after"]
+    assert change["difference"] == pytest.approx(figures["models"]["after"] - figures["models"]["before"])
+    assert change["lower"] <= change["difference"] <= change["upper"]
+
+
+def test_the_quality_model_learned_something_that_holds_on_other_photographs(summary: dict[str, Any]) -> None:
+    assert summary["quality_model"]["cross_validated_srcc"] > 0.6
+    assert summary["two_afc"]["models"]["before"] > 0.5
+
+
+def test_the_batch_is_the_largest_that_the_data_allow(summary: dict[str, Any]) -> None:
+    held_out = len(list(photographs.patches("rocket")))
+    assert summary["calibration"]["unlabelled_images"] == 69
+    assert summary["calibration"]["batch"] == 69 - held_out < 64
+
+
+def test_the_model_folder_scores_images_in_three_lines_and_by_the_command(demo: Path) -> None:
+    folder = demo / "demo" / "workspace" / "models" / "calibrated"
+    files = sorted((demo / "demo" / "originals").glob("coffee_0*.png"))[:2]
+    model = models.load(folder)
+    scores = models.score_files(model, files)
+    result = subprocess.run(
+        [*DISCERN, "score", str(folder), *map(str, files)], capture_output=True, text=True, check=True
+    )
+    assert result.stdout.splitlines() == [f"{score:.6f}\t{file}" for score, file in zip(scores, files, strict=True)]
+    assert isinstance(model, CalibratedModel)
+    base = models.load(demo / "demo" / "workspace" / "models" / "quality")
+    assert model.base.fingerprint == base.fingerprint
+    facts = json.loads((folder / "model.json").read_text())["provenance"]
+    assert facts["held_out_sources"] == ["rocket"]
+    assert facts["ranking"]["simulated"]
+    assert not set(facts["held_out_sources"]) & set(inputs.VOTED)
+
+
+def test_a_second_run_finds_everything_and_ends_with_the_same_numbers(demo: Path, summary: dict[str, Any]) -> None:
+    workspace = demo / "demo" / "workspace"
+    before = {path: path.stat().st_mtime_ns for path in workspace.joinpath("images").rglob("*.png")}
+    run_demo(demo / "demo", demo / "again.json")
+    assert {path: path.stat().st_mtime_ns for path in workspace.joinpath("images").rglob("*.png")} == before
+    again = json.loads((demo / "again.json").read_text())
+    assert again["ranking"] == summary["ranking"]
+    assert again["two_afc"] == summary["two_afc"]
+
+
+def test_the_demo_without_once_says_what_it_can_do() -> None:
+    result = subprocess.run([*DISCERN, "demo"], capture_output=True, text=True, check=False)
+    assert result.returncode == 2
+    assert "--once" in result.stderr
+
+
+def test_rated_versions_span_the_scale_and_hold_sr_outputs() -> None:
+    patch = next(iter(photographs.patches("china")))
+    names = [name for name, _ in inputs.versions(patch)]
+    assert {"original", "blur2", "noise16", "jpeg40", "bicubic", "back_projection"} <= set(names)
+    rated = inputs.ratings(np.array([0.3, 0.9, 0.1, 0.5]))
+    np.testing.assert_allclose(rated, [1 + 4 / 3, 5, 1, 1 + 8 / 3])
