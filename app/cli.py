@@ -49,9 +49,9 @@ def init(
     directory: Annotated[Path, typer.Argument(help="Where to write study.toml; made if it does not exist.")],
 ) -> None:
     """Write a commented example study."""
-    from app import studies
+    from app import example
 
-    path = studies.write_example(directory)
+    path = example.write(directory)
     console.out.print(f"wrote {path}", markup=False, soft_wrap=True)
     console.out.print(f"next: put low-resolution images into {directory / 'lr'}, edit the file, then", markup=False)
     console.out.print(f"  discern run {path}", markup=False, soft_wrap=True)

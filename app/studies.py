@@ -1,13 +1,11 @@
-"""A study's life on the command line: write an example, run it."""
+"""A study's life on the command line: from the study file to selected pairs."""
 
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from app import contact_sheet, resources
+from app import contact_sheet
 from pipelines import ingest
 from pipelines import study as studies
-from pipelines.errors import DiscernError
 from pipelines.progress import Progress
 from pipelines.selection import stage as selection
 from pipelines.study import Study
@@ -42,23 +40,6 @@ class Summary:
             f"workspace      {self.workspace.root}",
             f"contact sheet  {self.contact_sheet}",
         ]
-
-
-def write_example(directory: Path) -> Path:
-    """Write a commented `study.toml`, and an empty folder for the LR images.
-
-    Raises:
-        DiscernError: there is one already, or the directory cannot be written.
-    """
-    path = directory / "study.toml"
-    if path.exists():
-        raise DiscernError(f"{path}: exists already; remove it first, or choose another directory")
-    try:
-        (directory / "lr").mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(resources.folder("templates") / "study.toml", path)
-    except OSError as error:
-        raise DiscernError(f"{directory}: cannot be written ({error.strerror}); choose another directory") from error
-    return path
 
 
 def run(path: Path, progress: Progress) -> Summary:

@@ -41,7 +41,7 @@ def _agreement(evaluation: Evaluation) -> list[str]:
         (
             "quality model after calibration",
             evaluation.models["after"],
-            f"{after.difference:+.3f}, 95 % interval {after.lower:+.3f} .. {after.upper:+.3f} over {after.images} images",
+            f"{after.difference:+.3f} ({after.lower:+.3f} .. {after.upper:+.3f}, 95 % over {after.images} images)",
         ),
         ("ranking only, no pixels", evaluation.ranking_only, "cross-validated by LR image"),
         ("two random subjects", evaluation.two_random_humans, ""),
@@ -55,9 +55,7 @@ def _cautions(result: Result) -> list[str]:
     """What the figures cannot carry."""
     lines = ["the ranking that calibrated the model was fitted on these votes; `ranking only` was fitted on others"]
     if result.evaluation.models["after"] <= result.evaluation.ranking_only:
-        lines.append(
-            "the calibrated model does not beat the ranking alone: it has learned to recognise methods at best"
-        )
+        lines.append("the calibrated model does not beat the ranking alone: at best it recognises methods")
     if result.calibration.training.chosen == 0:
         lines.append("training did not help on held-out images: the model is unchanged")
     return [f"caution: {line}" for line in lines]

@@ -27,7 +27,8 @@ class Evaluation:
 
     Attributes:
         models: score of each quality model, by the name it was given.
-        ranking_only: prefer the method of the higher mu, looking at no pixel; mu from other LR images (5 folds).
+        ranking_only: prefer the method of the higher mu, looking at no pixel; mu from other LR images (5 folds,
+            mean of 10 deals).
         ranking_only_in_sample: the same with mu from all votes.
         oracle: the most that any metric can score, having seen these votes.
         leave_one_out_human: the majority of the others predicts one person; None where every pair has a single vote.
