@@ -49,7 +49,8 @@ def write(study: Study, workspace: Workspace, *, top: int = 4) -> Path:
         .render(study=study, groups=groups, pairs=len(table), uses=table["stem"].value_counts().items(), top=top)
     )
     path = workspace.root / "contact_sheet.html"
-    write_atomically(path, page.encode())
+    if not path.exists() or path.read_text(encoding="utf-8") != page:
+        write_atomically(path, page.encode())
     return path
 
 

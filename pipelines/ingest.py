@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-import pandas as pd
 import pyarrow as pa
 
 from pipelines import executor, images
@@ -66,8 +65,9 @@ def run(study: Study, workspace: Workspace, progress: Progress = silent) -> Repo
         DiscernError: no usable image is left.
     """
     table = manifest(workspace)
+    before = table.rows()
     files, problems = _unambiguous(_list_files(study))
-    known = {row["file"]: row for row in table.rows()}
+    known = {row["file"]: row for row in before}
     fresh = [file for file in files if not _is_current(file, known.get(str(file.path)), workspace)]
     rows = {str(file.path): known[str(file.path)] | _place(file) for file in files if file not in fresh}
     outcomes = executor.map_items(partial(_read, workspace), fresh, workers=study.execution.workers)
@@ -80,7 +80,7 @@ def run(study: Study, workspace: Workspace, progress: Progress = silent) -> Repo
     unique, copies = _without_copies([rows[str(file.path)] for file in files if str(file.path) in rows])
     if not any(row["role"] == "candidate" for row in unique):
         raise DiscernError("\n".join([*problems, f"{study.images.folder}: holds no usable image; put LR images there"]))
-    if not pd.DataFrame(unique).equals(pd.DataFrame(list(known.values()))):
+    if sorted(unique, key=lambda row: row["stem"]) != before:
         table.replace(unique)
     return Report(len(unique), len(fresh), tuple(problems + copies))
 

@@ -135,8 +135,8 @@ def _score_outputs(
     study: Study, workspace: Workspace, directory: Path, stems: list[str], progress: Progress
 ) -> NDArray[np.float64]:
     """(images, methods): the observers' metric of each output against its original."""
-    outputs = super_resolution.current_outputs(workspace, super_resolution.make_methods(study))
-    of_image = {stem: dict(zip(o["method"], o["sha256"], strict=True)) for stem, o in outputs.groupby("stem")}
+    made = super_resolution.outputs(study, workspace)
+    of_image = {stem: dict(zip(o["method"], o["sha256"], strict=True)) for stem, o in made.groupby("stem")}
     items = [(stem, tuple(of_image[stem][method] for method in study.method_ids)) for stem in stems]
     scores: dict[str, NDArray[np.float64]] = {}
     outcomes = executor.map_items(partial(_score_image, workspace, directory), items, workers=study.execution.workers)

@@ -90,7 +90,7 @@ def _in_study_order(study: Study, scores: Mapping[str, float]) -> NDArray[np.flo
 
 
 def _unlabelled_outputs(study: Study, workspace: Workspace) -> pd.DataFrame:
-    outputs = super_resolution.current_outputs(workspace, super_resolution.make_methods(study))
+    outputs = super_resolution.outputs(study, workspace)
     outputs = outputs[outputs["role"] == "unlabelled"]
     if outputs.empty:
         raise DiscernError(

@@ -107,7 +107,7 @@ def _differences(by_pair: Mapping[str, NDArray[np.float64]], tallies: PairTallie
 
 def _outputs_of(study: Study, workspace: Workspace, votes: Votes, tallies: PairTallies) -> tuple[list[str], list[str]]:
     """The pixel hashes of both outputs of every pair."""
-    outputs = super_resolution.current_outputs(workspace, super_resolution.make_methods(study))
+    outputs = super_resolution.outputs(study, workspace)
     known = dict(zip(zip(outputs["stem"], outputs["method"], strict=True), outputs["sha256"], strict=True))
     images = votes.images or ()
 

@@ -92,7 +92,7 @@ def run(study: Study, workspace: Workspace, progress: Progress = silent) -> Repo
         DiscernError: a pair of methods has fewer usable images than the study asks for.
     """
     started = time.monotonic()
-    outputs = super_resolution.current_outputs(workspace, super_resolution.make_methods(study))
+    outputs = super_resolution.outputs(study, workspace)
     outputs = outputs[outputs["role"] == "candidate"]
     problems = _measure(study, workspace, outputs, progress) + _embed(study, workspace, outputs, progress)
     inputs = _digest(study, outputs)

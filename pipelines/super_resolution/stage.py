@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -98,8 +98,9 @@ def run(study: Study, workspace: Workspace, progress: Progress = silent) -> Repo
         DiscernError: a method cannot be set up. What goes wrong with one image is reported and the rest goes on.
     """
     methods = make_methods(study)
+    prints = {method.id: fingerprint(method) for method in methods}
     started = time.monotonic()
-    todo = _missing(workspace, methods)
+    todo = _missing(workspace, methods, prints)
     problems = executor.fill(
         manifest(workspace),
         partial(_make_output, workspace, study.scale),
@@ -108,24 +109,45 @@ def run(study: Study, workspace: Workspace, progress: Progress = silent) -> Repo
         progress=progress,
         execution=study.execution,
     )
-    report = Report(len(current_outputs(workspace, methods)), len(todo) - len(problems), tuple(problems))
-    _write_provenance(study, workspace, methods, report, time.monotonic() - started)
-    return report
+    done = _current(workspace, prints)
+    facts = {
+        "study_sha256": study.fingerprint,
+        "methods": {method.id: method.provenance | {"fingerprint": prints[method.id]} for method in methods},
+        "outputs_by_method": dict(Counter(done["method"])),
+        "problems": problems,
+    }
+    previous = workspace.read_provenance("super_resolution") or {}
+    if any(previous.get(key) != value for key, value in facts.items()):
+        workspace.write_provenance("super_resolution", facts | {"seconds": round(time.monotonic() - started, 3)})
+    return Report(len(done), len(todo) - len(problems), tuple(problems))
 
 
-def current_outputs(workspace: Workspace, methods: Iterable[Method]) -> pd.DataFrame:
-    """The up-to-date outputs on the study's images: the manifest's columns, and `stem`, `role`, `source`."""
-    prints = pd.DataFrame([(method.id, fingerprint(method)) for method in methods], columns=["method", "fingerprint"])
-    outputs = manifest(workspace).read().merge(prints, on=["method", "fingerprint"])
+def outputs(study: Study, workspace: Workspace) -> pd.DataFrame:
+    """The study's outputs as `run` left them: the manifest's columns, and `stem`, `role`, `source` of the LR image.
+
+    Which outputs are up to date stands in the provenance, so that nothing has to be loaded to read them.
+
+    Raises:
+        DiscernError: the stage has not run for all methods of this study.
+    """
+    recorded = (workspace.read_provenance("super_resolution") or {}).get("methods", {})
+    missing = [method for method in study.method_ids if method not in recorded]
+    if missing:
+        raise DiscernError(f"{workspace.root}: holds no outputs of {', '.join(missing)} yet; run the study first")
+    return _current(workspace, {method: recorded[method]["fingerprint"] for method in study.method_ids})
+
+
+def _current(workspace: Workspace, prints: Mapping[str, str]) -> pd.DataFrame:
+    wanted = pd.DataFrame(list(prints.items()), columns=["method", "fingerprint"])
     known = ingest.manifest(workspace).read()[["sha256", "stem", "role", "source"]]
-    outputs = outputs.merge(known.rename(columns={"sha256": "image"}), on="image")
-    there = outputs["sha256"].map(workspace.has_image).astype(bool)
-    return outputs[there]
+    table = manifest(workspace).read().merge(wanted, on=["method", "fingerprint"])
+    table = table.merge(known.rename(columns={"sha256": "image"}), on="image")
+    return table[table["sha256"].map(workspace.has_image).astype(bool)]
 
 
-def _missing(workspace: Workspace, methods: tuple[Method, ...]) -> list[Item]:
+def _missing(workspace: Workspace, methods: tuple[Method, ...], prints: Mapping[str, str]) -> list[Item]:
     """Method by method, so that one network is at work at a time."""
-    done = current_outputs(workspace, methods)
+    done = _current(workspace, prints)
     have = set(zip(done["image"], done["method"], strict=True))
     images = ingest.manifest(workspace).read()
     return [
@@ -158,18 +180,3 @@ def _make_output(workspace: Workspace, scale: int, item: Item) -> list[dict[str,
         "seconds": seconds,
     }
     return [row]
-
-
-def _write_provenance(
-    study: Study, workspace: Workspace, methods: tuple[Method, ...], report: Report, seconds: float
-) -> None:
-    if report.new == 0 and workspace.read_provenance("super_resolution") is not None:
-        return
-    facts = {
-        "study_sha256": study.fingerprint,
-        "methods": {method.id: method.provenance | {"fingerprint": fingerprint(method)} for method in methods},
-        "outputs_by_method": dict(Counter(current_outputs(workspace, methods)["method"])),
-        "problems": list(report.problems),
-        "seconds": round(seconds, 3),
-    }
-    workspace.write_provenance("super_resolution", facts)

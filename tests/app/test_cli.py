@@ -84,9 +84,11 @@ def test_run_prints_a_summary_and_leaves_a_contact_sheet(make_study: MakeStudy, 
     links = {part.split('"')[0] for part in page.split('src="')[1:]}
     assert len(links) > 6
     assert all((tmp_path / "workspace" / link).is_file() for link in links)
+    files = {file: file.stat().st_mtime_ns for file in (tmp_path / "workspace").rglob("*") if file.name != ".lock"}
     again = discern("run", path)
     assert "outputs      12 (0 new)" in again.stdout
     assert "pairs         6 (unchanged)" in again.stdout
+    assert {file: file.stat().st_mtime_ns for file in files} == files
 
 
 def test_a_mistake_in_the_study_file_is_one_line(make_study: MakeStudy) -> None:

@@ -31,7 +31,7 @@ def test_the_picks_follow_from_the_pixels(make_study: MakeStudy) -> None:
     study, workspace, report = run(make_study(images=6))
     table = stage.pairs_manifest(workspace).read()
     assert (report.pairs, report.new, report.problems) == (6, True, ())
-    outputs = super_resolution.current_outputs(workspace, super_resolution.make_methods(study))
+    outputs = super_resolution.outputs(study, workspace)
     sha = {(row["stem"], row["method"]): row["sha256"] for _, row in outputs.iterrows()}
     images = ingest.manifest(workspace).read()
     stems = list(images["stem"])

@@ -74,12 +74,30 @@ def test_a_folder_is_matched_by_pattern_and_gaps_are_reported(make_study: MakeSt
     assert "output of 'image_1' is 50x50, expected 128x96" in report.problems[1]
     assert "no output for 'image_3'" in report.problems[0]
     assert str(tmp_path / "done" / "image_3_x4.png") in report.problems[0]
-    table = stage.current_outputs(workspace, stage.make_methods(study))
+    table = stage.outputs(study, workspace)
     stored = table[(table["method"] == "done") & (table["stem"] == "image_2")]["sha256"].iloc[0]
     np.testing.assert_array_equal(workspace.get_image(stored), outputs[2])
     # An output that arrives later is picked up.
     save(tmp_path / "done" / "image_3_x4.png", textured(53, 96, 128))
     assert run(path)[2].outputs == 4 * 3 + 3
+
+
+def test_reading_outputs_before_the_stage_has_run_says_so(make_study: MakeStudy) -> None:
+    study = studies.load(make_study())
+    workspace = Workspace(study.workspace)
+    with pytest.raises(DiscernError, match="no outputs of nearest, bicubic, sharp yet; run the study first"):
+        stage.outputs(study, workspace)
+
+
+def test_a_method_that_leaves_the_study_leaves_its_provenance(make_study: MakeStudy) -> None:
+    run(make_study(images=2))
+    sharp = '[[methods]]\nid = "sharp"\nkind = "interpolation"\nalgorithm = "bicubic_unsharp"\n'
+    study, workspace, report = run(make_study(images=2, replace={sharp: ""}))
+    assert (report.outputs, report.new) == (4, 0)
+    facts = workspace.read_provenance("super_resolution")
+    assert facts is not None
+    assert set(facts["methods"]) == {"nearest", "bicubic"}
+    assert set(stage.outputs(study, workspace)["method"]) == {"nearest", "bicubic"}
 
 
 def test_provenance_records_methods_and_problems(make_study: MakeStudy) -> None:
