@@ -6,9 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 from PIL import Image
 
 from pipelines.images import Pixels
+
+
+# Speed is not what these tests are about; in CI the same examples are tried every time.
+settings.register_profile("discern", deadline=None, derandomize="CI" in os.environ)
+settings.load_profile("discern")
 
 
 @pytest.fixture(scope="session")

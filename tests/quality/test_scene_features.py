@@ -99,7 +99,7 @@ def test_grey_has_no_colour() -> None:
     assert named(photograph(6))["colour.colourfulness"] > 1
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(16, 40), st.integers(16, 40), st.integers(0, 255), st.integers(0, 3), st.integers(0, 2**32 - 1))
 def test_features_are_finite_for_every_image(height: int, width: int, level: int, spread: int, seed: int) -> None:
     noise = np.random.default_rng(seed).integers(-(4**spread) + 1, 4**spread, (height, width, 3))

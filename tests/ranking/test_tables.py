@@ -215,7 +215,7 @@ def any_votes(draw: st.DrawFn) -> Votes:
     )
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(any_votes())
 def test_the_round_trip_keeps_every_vote(tmp_path: Path, votes: Votes) -> None:
     path = tmp_path / "round.csv"

@@ -90,7 +90,7 @@ def test_three_methods_analytically() -> None:
     np.testing.assert_allclose(jod(result.scores), [-1, 0, 1], atol=1e-10)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(tables())
 def test_agrees_with_an_independent_probit_regression(counts: Table) -> None:
     result = fit(counts)
@@ -112,7 +112,7 @@ def test_agrees_with_a_generalised_linear_model_on_the_published_votes() -> None
     assert result.deviance == pytest.approx(float(model.deviance), rel=1e-9)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(tables(), st.integers(0, 1000))
 def test_transposing_negates_relabelling_permutes_doubling_halves(counts: Table, seed: int) -> None:
     result = fit(counts)
@@ -124,7 +124,7 @@ def test_transposing_negates_relabelling_permutes_doubling_halves(counts: Table,
     np.testing.assert_allclose(doubled.covariance, result.covariance / 2, rtol=1e-6, atol=1e-9)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(tables(), st.sampled_from([0.0, 1e-3, 10.0]))
 def test_scores_sum_to_zero_and_the_gradient_vanishes(counts: Table, ridge: float) -> None:
     result = fit(counts, ridge=ridge)

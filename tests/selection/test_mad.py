@@ -55,7 +55,7 @@ def problems(draw: st.DrawFn) -> tuple[NDArray[np.float64], NDArray[np.float64],
 
 
 @given(problems())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_a_selection_equals_brute_force(problem: tuple) -> None:
     distance, embeddings, per_pair, trade_off, aggregate = problem
     if np.isnan(distance).all():
@@ -118,7 +118,7 @@ def test_d2_is_reported_as_it_was_when_an_image_was_chosen() -> None:
 
 
 @given(st.integers(1, 4), st.integers(0, 100))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_a_reuse_limit_holds_and_first_choices_come_first(limit: int, seed: int) -> None:
     random = np.random.default_rng(seed)
     distances, embeddings = random.random((4, 12)), random.random((12, 3))
