@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic, Literal, TypeVar
 
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 from pipelines.errors import DiscernError
 from pipelines.progress import Progress
@@ -115,8 +115,10 @@ def _in_threads(
     attempt: Callable[[Item], Outcome[Item, Result]], items: Sequence[Item], workers: int
 ) -> Iterator[Outcome[Item, Result]]:
     # One OpenMP thread for each worker: torch would otherwise start as many as there are cores in every one of them.
-    one_thread_each = partial(threadpool_limits, 1, user_api="openmp")
-    with ThreadPoolExecutor(workers, initializer=one_thread_each) as pool:
+    # The libraries are looked for once, here: a search in a worker can deadlock with an import in another (it did with
+    # threadpoolctl 3.6: one held the linker's lock and waited for the interpreter's, one the other way round).
+    openmp = ThreadpoolController().select(user_api="openmp")
+    with ThreadPoolExecutor(workers, initializer=partial(openmp.limit, limits=1)) as pool:
         waiting = deque(items)
         running: set[Future[Outcome[Item, Result]]] = set()
         try:

@@ -11,7 +11,6 @@ from PIL import Image
 
 from pipelines.images import Pixels
 
-
 # Speed is not what these tests are about; in CI the same examples are tried every time.
 settings.register_profile("discern", deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("discern")

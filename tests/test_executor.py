@@ -1,11 +1,14 @@
 """The executor: every item has an outcome, mistakes stay with their item, bugs stop the run, on both engines."""
 
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any, Literal
 
 import pyarrow as pa
 import pytest
+import torch
 
 from pipelines import executor
 from pipelines.errors import DiscernError
@@ -58,6 +61,35 @@ def test_only_a_few_items_are_in_flight() -> None:
     assert len(started) <= 6
     outcomes.close()  # type: ignore[attr-defined]
     assert len(started) < 100
+
+
+def test_workers_compute_with_one_thread_each_and_the_caller_keeps_its_own() -> None:
+    before = torch.get_num_threads()
+    outcomes = executor.map_items(lambda _: torch.get_num_threads(), range(8), workers=2)
+    assert {outcome.value for outcome in outcomes} == {1}
+    assert torch.get_num_threads() == before
+
+
+LOADS_LIBRARIES = """
+import importlib.util, shutil, tempfile
+from pathlib import Path
+from pipelines import executor
+
+def load(path):
+    spec = importlib.util.spec_from_file_location("_elementtree", path)
+    return importlib.util.module_from_spec(spec).__name__
+
+folder = Path(tempfile.mkdtemp())
+original = importlib.util.find_spec("_elementtree").origin
+for start in range(0, 400, 8):
+    copies = [shutil.copy(original, folder / f"{number}.so") for number in range(start, start + 8)]
+    assert len(list(executor.map_items(load, copies, workers=8))) == 8
+shutil.rmtree(folder)
+"""
+
+
+def test_workers_that_load_libraries_while_others_start_do_not_deadlock() -> None:
+    subprocess.run([sys.executable, "-c", LOADS_LIBRARIES], timeout=120, check=True)
 
 
 def rows_of(item: int) -> list[dict[str, Any]]:
