@@ -20,7 +20,7 @@ from pipelines.progress import Progress
 from pipelines.study import Execution
 from pipelines.workspace import Manifest
 
-FLUSH_SECONDS = 5.0
+FLUSH_SECONDS = 2.0
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

@@ -1,6 +1,8 @@
 """What tests share: small images, a small study on disk, and the folder of real inputs where there is one."""
 
 import os
+import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -40,6 +42,20 @@ def save(path: Path, pixels: Pixels) -> Path:
     return path
 
 
+# The third method of the study made slow: on 24 images of 200 x 200 it works for some seconds.
+SLOW = {'"bicubic_unsharp"': '"bicubic_nonlocal_means"'}
+SLOW_IMAGES, SLOW_SIZE = 24, (200, 200)
+
+
+def wait_until_half_way(process: "subprocess.Popen[str]", workspace: Path) -> None:
+    """Wait until a run of the slow study has made and recorded outputs of two methods and begun with the third."""
+    deadline = time.monotonic() + 120
+    outputs = workspace / "manifests" / "outputs"
+    while sum(1 for _ in (workspace / "images").rglob("*.png")) < 3 * SLOW_IMAGES + 2 or not any(outputs.glob("*.p*")):
+        assert process.poll() is None, "the run ended before it could be stopped"
+        assert time.monotonic() < deadline, "the run made no progress"
+
+
 STUDY = """
 name = "small"
 
@@ -73,11 +89,13 @@ workers = 2
 
 @pytest.fixture
 def make_study(tmp_path: Path) -> Callable[..., Path]:
-    """Write a small study with `images` LR images; `replace` changes the text of its file."""
+    """Write a small study with `images` LR images of `size`; `replace` changes the text of its file."""
 
-    def make(images: int = 4, replace: dict[str, str] | None = None, extra: str = "") -> Path:
+    def make(
+        images: int = 4, replace: dict[str, str] | None = None, extra: str = "", size: tuple[int, int] = (24, 32)
+    ) -> Path:
         for index in range(images):
-            save(tmp_path / "lr" / f"image_{index}.png", textured(index))
+            save(tmp_path / "lr" / f"image_{index}.png", textured(index, *size))
         text = STUDY
         for old, new in (replace or {}).items():
             assert old in text, f"{old!r} is not in the study file"

@@ -4,7 +4,6 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from tests.conftest import save, textured
+from tests.conftest import SLOW, SLOW_IMAGES, SLOW_SIZE, save, textured, wait_until_half_way
 
 MakeStudy = Callable[..., Path]
 DISCERN = [sys.executable, "-c", "from app.cli import main; main()"]
@@ -105,20 +104,17 @@ def test_a_name_with_markup_is_printed_as_it_is(make_study: MakeStudy) -> None:
 
 
 def test_an_interrupted_run_says_that_it_continues(make_study: MakeStudy, tmp_path: Path) -> None:
-    path = make_study(images=60, replace={'"bicubic_unsharp"': '"bicubic_nonlocal_means"'})
+    path = make_study(images=SLOW_IMAGES, replace=SLOW, size=SLOW_SIZE)
     process = subprocess.Popen([*DISCERN, "run", str(path)], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 120
-    while sum(1 for _ in (tmp_path / "workspace" / "images").rglob("*.png")) < 80:
-        assert process.poll() is None, process.stderr.read() if process.stderr else ""
-        assert time.monotonic() < deadline
+    wait_until_half_way(process, tmp_path / "workspace")
     process.send_signal(signal.SIGINT)
     _, message = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "run the same command again to continue" in message
     assert "Traceback" not in message
     finished = discern("run", path)
-    assert "outputs     180" in finished.stdout
-    assert "(180 new)" not in finished.stdout
+    assert f"outputs      {3 * SLOW_IMAGES}" in finished.stdout
+    assert f"({3 * SLOW_IMAGES} new)" not in finished.stdout
 
 
 def test_rank_prints_a_table_and_writes_json(tmp_path: Path) -> None:

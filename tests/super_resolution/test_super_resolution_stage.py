@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from pipelines.errors import DiscernError
 from pipelines.study import Study
 from pipelines.super_resolution import stage
 from pipelines.workspace import Workspace
-from tests.conftest import save, textured
+from tests.conftest import SLOW, SLOW_IMAGES, SLOW_SIZE, save, textured, wait_until_half_way
 
 MakeStudy = Callable[..., Path]
 
@@ -129,19 +128,15 @@ def test_ray_gives_the_same_pixels(make_study: MakeStudy, tmp_path: Path) -> Non
 
 
 def test_a_killed_run_continues(make_study: MakeStudy, tmp_path: Path) -> None:
-    path = make_study(images=60, replace={'"bicubic_unsharp"': '"bicubic_nonlocal_means"'})
+    path = make_study(images=SLOW_IMAGES, replace=SLOW, size=SLOW_SIZE)
     arguments = [sys.executable, "-c", "from app.cli import main; main()", "run", str(path)]
-    process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    store = tmp_path / "workspace" / "images"
-    deadline = time.monotonic() + 120
-    # More images than the 60 LR ones: outputs are being made.
-    while sum(1 for _ in store.rglob("*.png")) < 80:
-        assert process.poll() is None, "the run ended before it could be killed"
-        assert time.monotonic() < deadline
+    process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, text=True)
+    wait_until_half_way(process, tmp_path / "workspace")
     os.kill(process.pid, signal.SIGKILL)
     assert process.wait(60) == -signal.SIGKILL
     _, workspace, report = run(path)
-    assert report.outputs == 180
+    assert report.outputs == 3 * SLOW_IMAGES
+    assert 0 < report.new < 3 * SLOW_IMAGES
     assert all(workspace.get_image(sha256).size for sha256 in stage.manifest(workspace).read()["sha256"])
     assert run(path)[2].new == 0
     assert not [file for file in workspace.root.rglob(".*.tmp") if file.parent.name == "outputs"]
