@@ -158,8 +158,19 @@ class Manifest:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that it is either complete or not there, whenever this process dies."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write a file so that it is either complete or not there, whenever this process dies.
+
+    Raises:
+        WorkspaceError: it cannot be written: no permission, no space, or a file stands where a folder should.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _write_and_rename(path, content)
+    except OSError as error:
+        raise WorkspaceError(f"{path}: cannot be written ({error.strerror}); choose another place") from error
+
+
+def _write_and_rename(path: Path, content: bytes) -> None:
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".tmp")
     try:
         with os.fdopen(handle, "wb") as file:

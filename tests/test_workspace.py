@@ -83,6 +83,12 @@ def test_only_one_process_works_in_a_workspace_and_a_killed_one_lets_go(tmp_path
         assert True
 
 
+def test_what_cannot_be_written_is_one_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(WorkspaceError, match="cannot be written"):
+        write_atomically(tmp_path / "file" / "below", b"content")
+
+
 def test_a_workspace_cannot_be_a_file(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(WorkspaceError, match="cannot be used as a workspace"):

@@ -19,6 +19,8 @@ from pipelines.errors import DiscernError
 from pipelines.ranking.counts import Integers, Votes
 from pipelines.ranking.thurstone import Floats, ThurstoneFit, ratio
 
+KINDS = ("subjects", "images")
+
 
 @dataclass(frozen=True, eq=False)
 class RobustCovariance:
@@ -64,27 +66,30 @@ def two_way_covariance(votes: Votes, fit: ThurstoneFit) -> RobustCovariance:
     """Covariance of the scores that allows for shared subjects and shared LR images.
 
     Clusters by whatever the votes name: subjects and images, one of them, or none, which leaves the Fisher covariance.
-    Only clusters with votes count. An aggregated row of c votes adds c s s' to G_vote.
+    From a single subject, or a single image, nothing can be learned about how subjects, or images, differ: that kind of
+    cluster is left out, and `clusters` says so. An aggregated row of c votes adds c s s' to G_vote.
 
     Args:
         votes: those that `fit` was fitted to.
         fit: from `thurstone.fit`.
 
     Raises:
-        DiscernError: the fit belongs to other votes, or a kind of cluster has fewer than two members.
+        DiscernError: the fit belongs to other votes.
     """
     _check_same(votes, fit)
-    kinds = [(name, labels) for name, labels in _labels(votes) if labels is not None]
+    named = [(kind, labels) for kind, labels in _labels(votes) if labels is not None]
+    numbers = {kind: len(np.unique(labels)) for kind, labels in named}
+    kinds = [labels for kind, labels in named if numbers[kind] > 1]
     if not kinds:
-        return RobustCovariance(fit.covariance, np.inf, "none: votes taken as independent, intervals are too narrow")
+        return RobustCovariance(fit.covariance, np.inf, _describe(numbers))
     pulls = ratio(fit.scores[votes.winner] - fit.scores[votes.loser])
-    numbers = [_number_of_clusters(name, labels) for name, labels in kinds]
-    meat = sum((_clustered(votes, pulls, labels) for _, labels in kinds), start=np.zeros_like(fit.covariance))
+    meat = sum((_clustered(votes, pulls, labels) for labels in kinds), start=np.zeros_like(fit.covariance))
     if len(kinds) == 2:
         # Both cluster terms hold every vote's product with itself; it belongs there once.
         meat -= _single(votes, pulls)
     matrix = _clip(fit.covariance @ meat @ fit.covariance)
-    return RobustCovariance(matrix, min(numbers) - 1, _describe(kinds, numbers))
+    fewest = min(number for number in numbers.values() if number > 1)
+    return RobustCovariance(matrix, fewest - 1, _describe(numbers))
 
 
 def intervals(
@@ -124,17 +129,7 @@ def _check_same(votes: Votes, fit: ThurstoneFit) -> None:
 
 
 def _labels(votes: Votes) -> list[tuple[str, Integers | None]]:
-    return [("subjects", votes.subject), ("images", votes.image)]
-
-
-def _number_of_clusters(name: str, labels: Integers) -> int:
-    number = len(np.unique(labels))
-    if number < 2:
-        raise DiscernError(
-            f"the votes come from {number} {name}: how scores vary between {name} cannot be seen; "
-            f"collect votes with at least 2 {name}, better 20"
-        )
-    return number
+    return list(zip(KINDS, (votes.subject, votes.image), strict=True))
 
 
 def _clustered(votes: Votes, pulls: Floats, labels: Integers) -> Floats:
@@ -162,11 +157,14 @@ def _clip(matrix: Floats) -> Floats:
     return clipped
 
 
-def _describe(kinds: list[tuple[str, Integers]], numbers: list[int]) -> str:
-    text = " x ".join(f"{number} {name}" for (name, _), number in zip(kinds, numbers, strict=True))
-    if len(kinds) == 2:
-        return text
-    return text + (" (no subjects named)" if kinds[0][0] == "images" else " (no images named)")
+def _describe(numbers: dict[str, int]) -> str:
+    """The clusters in words, with what the votes do not show."""
+    used = [f"{number} {kind}" for kind, number in numbers.items() if number > 1]
+    blind = [f"no {kind} named" for kind in KINDS if kind not in numbers]
+    blind += [f"only one {kind.removesuffix('s')}" for kind, number in numbers.items() if number == 1]
+    if not used:
+        return f"nothing: votes are taken as independent, the intervals are too narrow ({', '.join(blind)})"
+    return " x ".join(used) + (f" ({', '.join(blind)})" if blind else "")
 
 
 def _check_request(scores: Floats, covariance: RobustCovariance, level: float, draws: int) -> None:

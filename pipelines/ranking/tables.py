@@ -79,10 +79,7 @@ def write(path: Path, votes: Votes) -> None:
     writer.writerow(columns)
     for row, count in zip(zip(*columns.values(), strict=True), votes.count.tolist(), strict=True):
         writer.writerows([row] * count)
-    try:
-        workspace.write_atomically(path, text.getvalue().encode())
-    except OSError as error:
-        raise DiscernError(f"{path}: cannot be written ({error.strerror}); choose another folder") from error
+    workspace.write_atomically(path, text.getvalue().encode())
 
 
 def _load(path: Path) -> pd.DataFrame:

@@ -1,5 +1,7 @@
 """Robust covariance against a naive loop and an independent implementation; intervals against what is known exactly."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import statsmodels.api as sm  # type: ignore[import-untyped]
@@ -163,11 +165,23 @@ def test_only_clusters_with_votes_count() -> None:
     assert two_way_covariance(part, fitted(part)).clusters == "9 subjects x 5 images"
 
 
-@pytest.mark.parametrize(("subjects", "images", "message"), [(1, 5, "1 subjects"), (5, 1, "1 images")])
-def test_a_single_cluster_is_refused(subjects: int, images: int, message: str) -> None:
+@pytest.mark.parametrize(("subjects", "images"), [(1, 5), (5, 1)])
+def test_a_single_cluster_shows_nothing_and_is_left_out_with_a_word(subjects: int, images: int) -> None:
     votes = panel(subjects, images)
-    with pytest.raises(DiscernError, match=message):
-        two_way_covariance(votes, fitted(votes, ridge=0.1))
+    one_way = replace(votes, subject=None, subjects=None) if subjects == 1 else replace(votes, image=None, images=None)
+    both, one = (two_way_covariance(v, fitted(v, ridge=0.1)) for v in (votes, one_way))
+    np.testing.assert_allclose(both.matrix, one.matrix)
+    assert both.degrees_of_freedom == one.degrees_of_freedom == 4
+    single = "subject" if subjects == 1 else "image"
+    assert both.clusters.endswith(f"(only one {single})")
+
+
+def test_a_single_subject_on_a_single_image_leaves_fisher_and_says_so() -> None:
+    votes = panel(1, 1)
+    fit = fitted(votes, ridge=0.1)
+    robust = two_way_covariance(votes, fit)
+    np.testing.assert_array_equal(robust.matrix, fit.covariance)
+    assert "too narrow" in robust.clusters
 
 
 def test_a_fit_of_other_votes_is_refused() -> None:
