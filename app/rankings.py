@@ -1,6 +1,7 @@
 """A ranking as text: the table that `discern rank` and the demo print."""
 
 from rich.table import Table
+from rich.text import Text
 
 from pipelines.ranking.stage import Ranking
 
@@ -26,7 +27,7 @@ def table(ranking: Ranking, width: int) -> Table:
     if plot >= NARROWEST_PLOT:
         rows.add_column("", no_wrap=True)
     for row, i in zip(cells, ranking.order, strict=True):
-        rows.add_row(*row, *([_plot(ranking, i, plot)] if plot >= NARROWEST_PLOT else []))
+        rows.add_row(*map(Text, row), *([_plot(ranking, i, plot)] if plot >= NARROWEST_PLOT else []))
     return rows
 
 

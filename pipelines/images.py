@@ -56,16 +56,27 @@ def decode(path: Path) -> DecodedImage:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path) as image:
+                _refuse_what_loading_would_hide(path, image)
                 image.load()
                 return _to_rgb(path, image)
     except FileNotFoundError as error:
         raise ImageError(f"{path}: no such file") from error
+    except (PermissionError, IsADirectoryError) as error:
+        raise ImageError(f"{path}: cannot be read ({error.strerror})") from error
     except UnidentifiedImageError as error:
         raise ImageError(f"{path}: not an image that can be read: replace it, or take it out of the folder") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ImageError(f"{path}: {error}: take it out of the folder") from error
     except (OSError, SyntaxError, ValueError) as error:
         raise ImageError(f"{path}: damaged image ({error}): replace it") from error
+
+
+def _refuse_what_loading_would_hide(path: Path, image: Image.Image) -> None:
+    # Pillow cuts 16-bit RGB down to 8 bits and shows the first of several frames, both without a word.
+    if ";16" in str(getattr(image, "tile", "")):
+        raise ImageError(f"{path}: 16 bits per channel are not supported: convert the file to 8-bit RGB")
+    if getattr(image, "n_frames", 1) > 1:
+        raise ImageError(f"{path}: holds several frames or pages: give a file for each image")
 
 
 def _to_rgb(path: Path, image: Image.Image) -> DecodedImage:
@@ -77,8 +88,8 @@ def _to_rgb(path: Path, image: Image.Image) -> DecodedImage:
         notes.append(f"converted from mode {image.mode} to RGB")
     profile = image.info.get("icc_profile")
     rgb = image.convert("RGB")
-    if profile and image.mode != "L":
-        rgb = _to_srgb(path, rgb, profile)
+    if profile:
+        rgb = _to_srgb(path, image if image.mode == "L" else rgb, profile)
         notes.append("converted from its ICC profile to sRGB")
     if image.getexif().get(0x0112, 1) != 1:
         rgb = ImageOps.exif_transpose(rgb)
@@ -89,7 +100,7 @@ def _to_rgb(path: Path, image: Image.Image) -> DecodedImage:
 def _to_srgb(path: Path, image: Image.Image, profile: bytes) -> Image.Image:
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        converted = ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"))
+        converted = ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
     except (ImageCms.PyCMSError, OSError) as error:
         raise ImageError(f"{path}: unusable ICC profile ({error}): remove it or convert the file to sRGB") from error
     assert converted is not None

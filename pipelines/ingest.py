@@ -69,8 +69,10 @@ def run(study: Study, workspace: Workspace, progress: Progress = silent) -> Repo
     files, problems = _unambiguous(_list_files(study))
     known = {row["file"]: row for row in before}
     fresh = [file for file in files if not _is_current(file, known.get(str(file.path)), workspace)]
-    rows = {str(file.path): known[str(file.path)] | _place(file) for file in files if file not in fresh}
-    outcomes = executor.map_items(partial(_read, workspace), fresh, workers=study.execution.workers)
+    rows = {str(file.path): known[str(file.path)] | _place(file) for file in set(files) - set(fresh)}
+    outcomes = executor.map_items(
+        partial(_read, workspace), fresh, engine=study.execution.engine, workers=study.execution.workers
+    )
     for done, outcome in enumerate(outcomes, 1):
         if outcome.value is not None:
             rows[str(outcome.item.path)] = outcome.value
@@ -82,7 +84,8 @@ def run(study: Study, workspace: Workspace, progress: Progress = silent) -> Repo
         raise DiscernError("\n".join([*problems, f"{study.images.folder}: holds no usable image; put LR images there"]))
     if sorted(unique, key=lambda row: row["stem"]) != before:
         table.replace(unique)
-    return Report(len(unique), len(fresh), tuple(problems + copies))
+    read_now = {str(file.path) for file in fresh}
+    return Report(len(unique), sum(row["file"] in read_now for row in unique), tuple(problems + copies))
 
 
 def _list_files(study: Study) -> list[File]:

@@ -6,6 +6,7 @@ Defaults are the paper's settings (Chen et al., Sec. III-A and III-B). Paths in 
 import difflib
 import hashlib
 import tomllib
+from itertools import combinations
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -22,7 +23,7 @@ class StudyError(DiscernError):
 
 
 class Section(BaseModel):
-    """A part of the study file: no unknown keys, no silent conversions, no changes after reading."""
+    """A part of the study file: no unknown keys, no changes after reading, and numbers are numbers."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -80,10 +81,10 @@ class Selection(Section):
 
     distance: str = "dists"
     semantics: str = "vgg16"
-    per_pair: int = Field(default=16, ge=1)
-    trade_off: float = Field(default=0.1, ge=0)
+    per_pair: int = Field(default=16, ge=1, strict=True)
+    trade_off: float = Field(default=0.1, ge=0, strict=True)
     aggregate: Literal["mean", "min"] = "mean"
-    reuse_limit: int | None = Field(default=None, ge=1)
+    reuse_limit: int | None = Field(default=None, ge=1, strict=True)
 
 
 class Calibration(Section):
@@ -91,18 +92,18 @@ class Calibration(Section):
 
     rated: Path | None = None
     held_out: tuple[str, ...] = ()
-    batch: int = Field(default=64, ge=1)
-    epochs: int = Field(default=8, ge=1)
-    learning_rate: float = Field(default=1e-3, gt=0)
-    rated_weight: float = Field(default=1.0, ge=0)
+    batch: int = Field(default=64, ge=1, strict=True)
+    epochs: int = Field(default=8, ge=1, strict=True)
+    learning_rate: float = Field(default=1e-3, gt=0, strict=True)
+    rated_weight: float = Field(default=1.0, ge=0, strict=True)
     rated_pairs: Literal["random", "same_content"] = "random"
 
 
 class Execution(Section):
-    """Where the work is done; nothing here changes a result."""
+    """Where the work is done; another device changes a network's outputs by rounding, nothing else here does."""
 
     engine: Literal["local", "ray"] = "local"
-    workers: int | None = Field(default=None, ge=1)
+    workers: int | None = Field(default=None, ge=1, strict=True)
     device: str = "cpu"
 
 
@@ -111,17 +112,19 @@ class Study(Section):
 
     name: str = Field(min_length=1)
     workspace: Path = Path("workspace")
-    scale: int = Field(default=4, ge=2)
-    seed: int = Field(default=0, ge=0)
+    scale: int = Field(default=4, ge=2, strict=True)
+    seed: int = Field(default=0, ge=0, strict=True)
     images: Images
-    methods: tuple[Method, ...] = Field(min_length=2)
+    methods: tuple[Method, ...]
     selection: Selection = Selection()
     calibration: Calibration = Calibration()
     execution: Execution = Execution()
 
     @model_validator(mode="after")
-    def _method_ids_are_unique(self) -> Self:
+    def _methods_can_be_compared(self) -> Self:
         ids = [method.id for method in self.methods]
+        if len(ids) < 2:
+            raise ValueError(f"methods: {len(ids)} given, two at least are needed; add a [[methods]] block")
         repeated = sorted({one for one in ids if ids.count(one) > 1})
         if repeated:
             raise ValueError(f"methods: duplicate id {', '.join(map(repr, repeated))}; give every method its own id")
@@ -145,7 +148,7 @@ def load(path: Path) -> Study:
         StudyError: one line for each problem: the file, the key, what came, and the remedy.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError as error:
         raise StudyError(f"{path}: no such file; `discern init DIR` writes an example") from error
     except (OSError, UnicodeDecodeError) as error:
@@ -170,6 +173,9 @@ def _describe(problem: ErrorDetails) -> str:
             return f"{key}: unknown key{_did_you_mean(problem['loc'])}; correct or remove it"
         case "missing":
             return f"{key}: missing; add it"
+        case "union_tag_invalid":
+            kind = problem["input"].get("kind")
+            return f"{key}.kind: unknown kind {kind!r}; choose 'interpolation', 'checkpoint' or 'folder'"
         case "union_tag_not_found":
             return f"{key}.kind: missing; add kind = 'interpolation', 'checkpoint' or 'folder'"
         case "value_error":
@@ -210,7 +216,7 @@ def _with_absolute_paths(study: Study, path: Path) -> Study:
     missing: list[str] = []
 
     def existing(key: str, value: Path, *, folder: bool) -> Path:
-        resolved = home / value.expanduser()
+        resolved = _absolute(home, value)
         if not (resolved.is_dir() if folder else resolved.is_file()):
             kind = "folder" if folder else "file"
             missing.append(f"{path}: {key}: no such {kind}: {resolved}; create it or correct the path")
@@ -231,12 +237,33 @@ def _with_absolute_paths(study: Study, path: Path) -> Study:
     )
     resolved = study.model_copy(
         update={
-            "workspace": home / study.workspace.expanduser(),
+            "workspace": _absolute(home, study.workspace),
             "images": section(study.images, "images", folder=True, unlabelled=True),
             "methods": methods,
             "calibration": section(study.calibration, "calibration", rated=False),
         }
     )
-    if missing:
-        raise StudyError("\n".join(missing))
+    problems = missing or [f"{path}: {problem}" for problem in _overlaps(resolved)]
+    if problems:
+        raise StudyError("\n".join(problems))
     return resolved
+
+
+def _absolute(home: Path, value: Path) -> Path:
+    try:
+        return home / value.expanduser()
+    except RuntimeError:  # "~somebody" who does not exist: taken by the letter, it will be reported as missing
+        return home / value
+
+
+def _overlaps(study: Study) -> list[str]:
+    """Folders inside each other: the study would take its own outputs, or voted images, for new input."""
+    folders = {"workspace": study.workspace, "images.folder": study.images.folder}
+    if study.images.unlabelled is not None:
+        folders["images.unlabelled"] = study.images.unlabelled
+    pairs = combinations([(key, folder.resolve()) for key, folder in folders.items()], 2)
+    return [
+        f"{a_key} and {b_key}: {a} and {b} lie inside each other; give them folders of their own"
+        for (a_key, a), (b_key, b) in pairs
+        if a.is_relative_to(b) or b.is_relative_to(a)
+    ]

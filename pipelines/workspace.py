@@ -61,6 +61,8 @@ class Workspace:
                 yield
         except filelock.Timeout as error:
             raise WorkspaceError(f"{self.root}: another run is working here; wait for it or stop it") from error
+        except (PermissionError, IsADirectoryError) as error:
+            raise WorkspaceError(f"{error.filename}: cannot be used as a lock ({error.strerror}); remove it") from error
 
     def image_path(self, sha256: str) -> Path:
         """Where the image with this pixel hash lies, whether or not it is there yet."""
@@ -104,7 +106,10 @@ class Workspace:
     def read_provenance(self, stage: str) -> dict[str, Any] | None:
         """What `write_provenance` recorded, or None where the stage has not finished yet."""
         path = self.root / "provenance" / f"{stage}.json"
-        return json.loads(path.read_text()) if path.is_file() else None
+        try:
+            return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+        except ValueError as error:
+            raise WorkspaceError(f"{path}: damaged ({error}); delete it and run the study again") from error
 
 
 class Manifest:
@@ -117,7 +122,7 @@ class Manifest:
 
     def read(self) -> pd.DataFrame:
         """All rows, in the order of their keys."""
-        tables = [pq.read_table(part, schema=self.schema) for part in self._parts()]
+        tables = [self._read_part(part) for part in self._parts()]
         table = pa.concat_tables(tables) if tables else self.schema.empty_table()
         frame: pd.DataFrame = table.to_pandas().drop_duplicates(self.key, keep="last")
         return frame.sort_values(self.key, ignore_index=True)
@@ -147,6 +152,12 @@ class Manifest:
         self._write_part(int(old[-1].stem) + 1 if old else 1, table)
         for part in old:
             part.unlink()
+
+    def _read_part(self, part: Path) -> pa.Table:
+        try:
+            return pq.read_table(part, schema=self.schema)
+        except (pa.ArrowInvalid, OSError) as error:
+            raise WorkspaceError(f"{part}: damaged ({error}); delete it and run the study again") from error
 
     def _parts(self) -> list[Path]:
         return sorted(self.folder.glob("*.parquet"))

@@ -1,5 +1,7 @@
 """Decoding: what is accepted, what is converted and noted, what is refused by name."""
 
+import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -80,7 +82,7 @@ def _sixteen_bits(path: Path) -> None:
         (_empty, "not an image"),
         (_truncated, "damaged"),
         (_transparent, "transparency is not supported"),
-        (_sixteen_bits, "mode I;16 is not supported"),
+        (_sixteen_bits, "16 bits per channel are not supported"),
         (lambda path: None, "no such file"),
     ],
 )
@@ -90,6 +92,33 @@ def test_an_unusable_file_is_refused_by_name(tmp_path: Path, write: Callable[[Pa
     with pytest.raises(ImageError, match=expected) as caught:
         images.decode(path)
     assert str(path) in str(caught.value)
+
+
+def png_of_16_bits(path: Path) -> None:
+    """A PNG of RGB with 16 bits per channel, which Pillow can read but not write."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", 4, 4, 16, 2, 0, 0, 0)
+    rows = b"".join(b"\0" + bytes(range(24)) for _ in range(4))
+    content = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + content)
+
+
+def test_what_pillow_would_cut_down_without_a_word_is_refused(tmp_path: Path) -> None:
+    png_of_16_bits(tmp_path / "deep.png")
+    with pytest.raises(ImageError, match=r"deep\.png: 16 bits per channel"):
+        images.decode(tmp_path / "deep.png")
+    frames = [Image.fromarray(textured(seed)) for seed in (0, 1)]
+    frames[0].save(tmp_path / "pages.tiff", save_all=True, append_images=frames[1:])
+    with pytest.raises(ImageError, match=r"pages\.tiff: holds several frames"):
+        images.decode(tmp_path / "pages.tiff")
+
+
+def test_a_folder_is_not_called_a_damaged_image(tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match="cannot be read"):
+        images.decode(tmp_path)
 
 
 def test_a_decompression_bomb_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -81,6 +81,36 @@ def test_files_and_folders_of_methods_are_checked(make_study: MakeStudy, method:
         studies.load(path)
 
 
+SHARP = '[[methods]]\nid = "sharp"\nkind = "interpolation"\nalgorithm = "bicubic_unsharp"\n'
+NEAREST = SHARP.replace("sharp", "nearest", 1).replace("bicubic_unsharp", "nearest")
+
+
+@pytest.mark.parametrize(
+    ("replace", "expected"),
+    [
+        ({SHARP: "", 'id = "bicubic"': 'id = "a/b"'}, "methods[1].id"),
+        ({SHARP: "", NEAREST: ""}, "methods: 1 given, two at least are needed"),
+        ({'id = "sharp"\nkind = "interpolation"': 'id = "sharp"\nkind = "magic"'}, "unknown kind 'magic'; choose"),
+        ({"per_pair = 2": "per_pair = true"}, "selection.per_pair: input should be a valid integer, got True"),
+        ({"per_pair = 2": 'per_pair = "2"'}, "selection.per_pair: input should be a valid integer, got '2'"),
+        ({'folder = "lr"': 'folder = "~nobody_at_all/lr"'}, "images.folder: no such folder"),
+        ({'folder = "lr"': 'folder = "."'}, "workspace and images.folder"),
+        ({'folder = "lr"': 'folder = "lr"\nunlabelled = "lr"'}, "images.folder and images.unlabelled"),
+    ],
+)
+def test_a_mistake_brings_no_false_line_with_it(make_study: MakeStudy, replace: dict[str, str], expected: str) -> None:
+    with pytest.raises(StudyError) as caught:
+        studies.load(make_study(replace=replace))
+    assert expected in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_byte_order_mark_is_no_mistake(make_study: MakeStudy) -> None:
+    path = make_study()
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert studies.load(path).name == "small"
+
+
 def test_a_missing_study_file_says_how_to_get_one(tmp_path: Path) -> None:
     with pytest.raises(StudyError, match="discern init"):
         studies.load(tmp_path / "study.toml")

@@ -89,6 +89,40 @@ def test_what_cannot_be_written_is_one_clear_error(tmp_path: Path) -> None:
         write_atomically(tmp_path / "file" / "below", b"content")
 
 
+def test_damaged_records_are_named(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    manifest = workspace.manifest("things", SCHEMA, ["key"])
+    manifest.append([{"key": "a", "value": 1}])
+    (part,) = manifest.folder.iterdir()
+    part.write_bytes(part.read_bytes()[:50])
+    with pytest.raises(WorkspaceError, match=r"damaged.*delete it and run"):
+        manifest.read()
+    workspace.write_provenance("stage", {})
+    (tmp_path / "provenance" / "stage.json").write_text("{")
+    with pytest.raises(WorkspaceError, match=r"damaged.*delete it and run"):
+        workspace.read_provenance("stage")
+
+
+def test_a_lock_that_is_a_folder_is_named(tmp_path: Path) -> None:
+    (tmp_path / ".lock").mkdir()
+    with pytest.raises(WorkspaceError, match="cannot be used as a lock"), Workspace(tmp_path).lock():
+        pass
+
+
+def test_an_interrupted_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "file"
+    write_atomically(path, b"old")
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pipelines.workspace.Path.replace", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write_atomically(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_a_workspace_cannot_be_a_file(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(WorkspaceError, match="cannot be used as a workspace"):

@@ -20,6 +20,7 @@ from pipelines import executor, full_reference, images
 from pipelines.calibration import pretraining
 from pipelines.calibration import stage as calibration
 from pipelines.calibration.stage import Calibration
+from pipelines.errors import DiscernError
 from pipelines.evaluation import stage as evaluation
 from pipelines.evaluation.stage import Evaluation
 from pipelines.progress import Progress
@@ -104,15 +105,13 @@ def run(directory: Path, progress: Progress) -> Result:
 def simulate_votes(study: Study, workspace: Workspace, directory: Path, progress: Progress) -> Votes:
     """Let simulated subjects vote on every selected pair.
 
-    Their quality of an output is the observers' metric against the original, in units of its spread among the outputs
-    of one image: what distinguishes methods, not what distinguishes images.
+    What they prefer follows from the observers' metric of each output against the original.
     """
     pairs = selection.pairs_manifest(workspace).read()
     stems = sorted(set(pairs["stem"]))
-    score = _score_outputs(study, workspace, directory, stems, progress)
-    centred = score - score.mean(axis=1, keepdims=True)
+    scores = _score_outputs(study, workspace, directory, stems, progress)
     return observers.simulate(
-        centred / centred.std(),
+        observers.quality_of(scores),
         _as_indices(pairs, stems, study.method_ids),
         methods=study.method_ids,
         images=stems,
@@ -137,6 +136,11 @@ def _score_outputs(
     """(images, methods): the observers' metric of each output against its original."""
     made = super_resolution.outputs(study, workspace)
     of_image = {stem: dict(zip(o["method"], o["sha256"], strict=True)) for stem, o in made.groupby("stem")}
+    gaps = [(stem, method) for stem in stems for method in study.method_ids if method not in of_image[stem]]
+    if gaps:
+        raise DiscernError(
+            f"simulated subjects need every output of an image; {gaps[0][0]!r} has none of {gaps[0][1]!r}"
+        )
     items = [(stem, tuple(of_image[stem][method] for method in study.method_ids)) for stem in stems]
     scores: dict[str, NDArray[np.float64]] = {}
     outcomes = executor.map_items(partial(_score_image, workspace, directory), items, workers=study.execution.workers)

@@ -43,7 +43,8 @@ def _agreement(evaluation: Evaluation) -> list[str]:
             evaluation.models["after"],
             f"{after.difference:+.3f} ({after.lower:+.3f} .. {after.upper:+.3f}, 95 % over {after.images} images)",
         ),
-        ("ranking only, no pixels", evaluation.ranking_only, "cross-validated by LR image"),
+        ("ranking only, no pixels", evaluation.ranking_only_in_sample, "fitted on these votes, as the calibration was"),
+        ("  the same, cross-validated", evaluation.ranking_only, "fitted on the votes on other LR images"),
         ("two random subjects", evaluation.two_random_humans, ""),
         ("one subject by the others' majority", evaluation.leave_one_out_human, ""),
         ("oracle", evaluation.oracle, "the most that any metric can reach"),
@@ -53,8 +54,8 @@ def _agreement(evaluation: Evaluation) -> list[str]:
 
 def _cautions(result: Result) -> list[str]:
     """What the figures cannot carry."""
-    lines = ["the ranking that calibrated the model was fitted on these votes; `ranking only` was fitted on others"]
-    if result.evaluation.models["after"] <= result.evaluation.ranking_only:
+    lines = []
+    if result.evaluation.models["after"] <= result.evaluation.ranking_only_in_sample:
         lines.append("the calibrated model does not beat the ranking alone: at best it recognises methods")
     if result.calibration.training.chosen == 0:
         lines.append("training did not help on held-out images: the model is unchanged")

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipelines import executor, images
+from pipelines.calibration.model import CalibratedModel
 from pipelines.errors import DiscernError
 from pipelines.progress import Progress
 from pipelines.quality.model import Encoded, QualityModel
@@ -66,6 +67,20 @@ def encode(
         raise DiscernError("\n".join(problems))
     known = _known(model, workspace)
     return {sha256: known[sha256] for sha256 in files}
+
+
+def score(
+    model: QualityModel, files: Mapping[str, Path], workspace: Workspace, *, execution: Execution, progress: Progress
+) -> dict[str, float]:
+    """The quality of image files by their sha256; arguments and errors as in `encode`.
+
+    A calibrated model sees in an image what its base sees, so that nothing is encoded a second time for it.
+    """
+    base = model.base if isinstance(model, CalibratedModel) else model
+    encoded = encode(base, files, workspace, execution=execution, progress=progress)
+    if isinstance(model, CalibratedModel):
+        return {sha256: float(model.rectify(seen)[0]) for sha256, seen in encoded.items()}
+    return {sha256: float(seen.quality[0]) for sha256, seen in encoded.items()}
 
 
 def remember(model: QualityModel, hashes: Sequence[str], encoded: Encoded, workspace: Workspace) -> None:

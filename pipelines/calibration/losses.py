@@ -71,10 +71,10 @@ class RankingLoss:
         return losses.sum() / known.sum().clamp(min=1)
 
     def mean(self, rectifier: Rectifier, batch: int) -> float:
-        """The loss over all images, in their given order, in batches of `batch`; without gradient."""
+        """The loss over all images, in their given order, in equal parts of at least `batch`; without gradient."""
+        parts = torch.tensor_split(torch.arange(len(self)), max(1, len(self) // batch))
         with torch.inference_mode():
-            losses = [self.batch(rectifier, rows) for rows in _full_batches(torch.arange(len(self)), batch)]
-            return float(torch.stack(losses).mean())
+            return float(torch.stack([self.batch(rectifier, rows) for rows in parts]).mean())
 
     def batches(self, batch: int, generator: torch.Generator) -> list[Tensor]:
         """One epoch: the images in random order, in full batches; another rest is left out each time."""

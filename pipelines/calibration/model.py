@@ -10,6 +10,7 @@ import json
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +96,7 @@ def save(folder: Path, model: SceneStatistics | CalibratedModel, provenance: dic
         **facts,
         "calibrated": isinstance(model, CalibratedModel),
         "sha256": hashlib.sha256(content).hexdigest(),
-        "provenance": provenance,
+        "provenance": {"discern": metadata.version("discern"), **provenance},
     }
     _replace_folder(folder, {ARRAYS: content, FACTS: (json.dumps(facts, indent=2) + "\n").encode()})
 

@@ -30,6 +30,7 @@ class RatedImages:
         mos: (n,) float64.
         sources: n names of source content.
         held_out: (n,) bool: for choosing the number of epochs, not for training.
+        held_out_sources: the sources that are held out, of unlabelled images too.
         left_out: how many rated images share a source with voted ones.
     """
 
@@ -38,6 +39,7 @@ class RatedImages:
     mos: NDArray[np.float64]
     sources: tuple[str, ...]
     held_out: NDArray[np.bool_]
+    held_out_sources: frozenset[str]
     left_out: int
 
     @property
@@ -57,22 +59,17 @@ def rated_images(study: Study, workspace: Workspace) -> RatedImages:
     rated = datasets.read_csv(study.calibration.rated)
     known = ingest.manifest(workspace).read()
     voted = set(known.loc[known["role"] == "candidate", "source"])
-    unlabelled = known.loc[known["role"] == "unlabelled", "source"]
-    held_out = held_out_sources(unlabelled, study.calibration.held_out, study.seed)
     keep = [index for index, source in enumerate(rated.sources) if source not in voted]
     sources = tuple(rated.sources[index] for index in keep)
-    apart = np.array([source in held_out for source in sources], dtype=np.bool_)
-    if not apart.any() or apart.all():
-        raise DiscernError(
-            f"{study.calibration.rated}: the held-out sources {', '.join(sorted(held_out))} hold {int(apart.sum())} of "
-            f"{len(apart)} rated images; both sides need some: rate images of these sources and of others"
-        )
+    unlabelled = known.loc[known["role"] == "unlabelled", "source"]
+    apart = held_out_sources(unlabelled, sources, study.calibration.held_out, study.seed)
     return RatedImages(
         hashes=tuple(sha256_of(rated.paths[index]) for index in keep),
         paths=tuple(rated.paths[index] for index in keep),
         mos=np.array([rated.mos[index] for index in keep]),
         sources=sources,
-        held_out=apart,
+        held_out=np.array([source in apart for source in sources], dtype=np.bool_),
+        held_out_sources=apart,
         left_out=len(rated) - len(keep),
     )
 
@@ -91,6 +88,7 @@ def run(study: Study, workspace: Workspace, progress: Progress = silent) -> Fit:
     provenance = {
         "stage": "pretraining",
         "study_sha256": study.fingerprint,
+        "rated_set_sha256": sha256_of(study.calibration.rated) if study.calibration.rated else None,
         "rated_images": len(training),
         "left_out_for_voted_content": rated.left_out,
         "cross_validated_srcc": fit.srcc,

@@ -14,7 +14,6 @@ from pipelines.calibration.data import Rated, Unlabelled
 from pipelines.calibration.model import CalibratedModel
 from pipelines.calibration.pretraining import RatedImages, rated_images
 from pipelines.calibration.rectifier import Rectifier
-from pipelines.calibration.split import held_out_sources
 from pipelines.calibration.training import Options, Training
 from pipelines.errors import DiscernError
 from pipelines.progress import Progress, silent
@@ -59,11 +58,10 @@ def run(
     started = time.monotonic()
     mu = _in_study_order(study, scores)
     outputs = _unlabelled_outputs(study, workspace)
-    held_out = held_out_sources(outputs["source"], study.calibration.held_out, study.seed)
     rated = rated_images(study, workspace)
     files = {sha256: workspace.image_path(sha256) for sha256 in outputs["sha256"]} | rated.files
     encoded = features.encode(base, files, workspace, execution=study.execution, progress=progress)
-    apart = outputs["source"].isin(held_out)
+    apart = outputs["source"].isin(rated.held_out_sources)
     result = training.train(
         _table(study, outputs[~apart], encoded),
         _rated(rated, ~rated.held_out, encoded),
@@ -74,7 +72,7 @@ def run(
         lambda epoch, total: progress("training the rectifier", epoch, total),
     )
     calibrated = CalibratedModel(base, Rectifier.from_state(result.state))
-    provenance = _provenance(study, base, options, result, sorted(held_out), ranking)
+    provenance = _provenance(study, base, options, result, sorted(rated.held_out_sources), ranking)
     provenance["seconds"] = round(time.monotonic() - started, 3)
     model.save(workspace.root / "models" / "calibrated", calibrated, provenance)
     return Calibration(calibrated, result, int(outputs["image"].nunique()))

@@ -79,8 +79,8 @@ def run(
     files = {sha256: workspace.image_path(sha256) for sha256 in (*first, *second)}
     by_pair = {}
     for name, model in models.items():
-        encoded = features.encode(model, files, workspace, execution=study.execution, progress=progress)
-        quality = [np.array([encoded[sha256].quality[0] for sha256 in side]) for side in (first, second)]
+        scores = features.score(model, files, workspace, execution=study.execution, progress=progress)
+        quality = [np.array([scores[sha256] for sha256 in side]) for side in (first, second)]
         by_pair[name] = agreement.two_afc_by_pair(tallies.wins_first, tallies.wins_second, *quality)
     wins = tallies.wins_first, tallies.wins_second
     several = bool((wins[0] + wins[1] > 1).any())
@@ -108,13 +108,17 @@ def _differences(by_pair: Mapping[str, NDArray[np.float64]], tallies: PairTallie
 def _outputs_of(study: Study, workspace: Workspace, votes: Votes, tallies: PairTallies) -> tuple[list[str], list[str]]:
     """The pixel hashes of both outputs of every pair."""
     outputs = super_resolution.outputs(study, workspace)
+    # Never on content that a model may have learned from.
+    outputs = outputs[outputs["role"] == "candidate"]
     known = dict(zip(zip(outputs["stem"], outputs["method"], strict=True), outputs["sha256"], strict=True))
     images = votes.images or ()
 
     def output(image: int, method: int) -> str:
         stem, name = images[image], votes.methods[method]
         if (stem, name) not in known:
-            raise DiscernError(f"the votes compare {name!r} on {stem!r}, but the workspace holds no such output")
+            raise DiscernError(
+                f"the votes compare {name!r} on {stem!r}, but the workspace holds no such candidate output"
+            )
         return known[stem, name]
 
     sides = [

@@ -66,6 +66,28 @@ class Observers:
     lapse_rate: float
 
 
+def quality_of(scores: ArrayLike) -> Floats:
+    """Quality as observers see it, from a full-reference metric against the known originals.
+
+    Differences among the outputs of one image count, not what distinguishes images; their spread is the unit.
+
+    Args:
+        scores: (I, N) float, finite, higher is better: the metric of each method's output of each LR image.
+
+    Returns:
+        (I, N) float64: each image's mean is 0, and the standard deviation of all is 1.
+
+    Raises:
+        DiscernError: the scores do not differ within any image.
+    """
+    values = np.asarray(scores, dtype=np.float64)
+    centred = values - values.mean(axis=1, keepdims=True)
+    spread = float(centred.std())
+    if not spread > 0:
+        raise DiscernError("the metric finds no difference between the methods on any image: nobody could prefer one")
+    return centred / spread
+
+
 def draw(population: Population, subjects: int, methods: int, random: np.random.Generator) -> Observers:
     """Draw `subjects` people who will compare `methods` methods.
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import combinations
@@ -18,7 +18,7 @@ from pipelines.errors import DiscernError
 from pipelines.progress import Progress, silent
 from pipelines.selection import distances, mad, semantics
 from pipelines.selection.distances import Distance
-from pipelines.study import Study
+from pipelines.study import Selection, Study
 from pipelines.super_resolution import stage as super_resolution
 from pipelines.workspace import Manifest, Workspace
 
@@ -70,6 +70,29 @@ class Report:
     problems: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class Candidates:
+    """What Eq. (1) chooses from.
+
+    Attributes:
+        images: sha256 and stem of each LR image.
+        pairs: the pairs of methods.
+        output_of: sha256 of the output of an image (its sha256) by a method.
+        d1: (pairs, images) float64; NaN where an output is missing or could not be compared.
+    """
+
+    images: list[tuple[str, str]]
+    pairs: list[tuple[str, str]]
+    output_of: dict[tuple[str, str], str]
+    d1: NDArray[np.float64]
+
+    def digest(self, study: Study) -> str:
+        """The sha256 of everything that the selection follows from; an image's embedding follows from the image."""
+        outputs = sorted((method, image, sha256) for (image, method), sha256 in self.output_of.items())
+        text = repr((study.selection.model_dump_json(), self.images, self.pairs, outputs))
+        return hashlib.sha256(text.encode() + self.d1.tobytes()).hexdigest()
+
+
 def pairs_manifest(workspace: Workspace) -> Manifest:
     """The selected pairs."""
     return workspace.manifest("pairs", PAIRS, ["group", "method_a", "method_b", "rank"])
@@ -95,12 +118,13 @@ def run(study: Study, workspace: Workspace, progress: Progress = silent) -> Repo
     outputs = super_resolution.outputs(study, workspace)
     outputs = outputs[outputs["role"] == "candidate"]
     problems = _measure(study, workspace, outputs, progress) + _embed(study, workspace, outputs, progress)
-    inputs = _digest(study, outputs)
+    candidates = _candidates(study, workspace, outputs)
+    inputs = candidates.digest(study)
     previous = workspace.read_provenance("selection")
-    new = previous is None or previous["inputs_sha256"] != inputs
     table = pairs_manifest(workspace)
+    new = previous is None or previous["inputs_sha256"] != inputs or table.read().empty
     if new:
-        table.replace(_select(study, workspace, outputs))
+        table.replace(_select(study, workspace, candidates))
         facts = {
             "study_sha256": study.fingerprint,
             "inputs_sha256": inputs,
@@ -113,13 +137,6 @@ def run(study: Study, workspace: Workspace, progress: Progress = silent) -> Repo
     uses = pairs["stem"].value_counts()
     most_used = (str(uses.index[0]), int(uses.iloc[0]))
     return Report(len(pairs), new, int(pairs["image"].nunique()), most_used, tuple(problems))
-
-
-def _digest(study: Study, outputs: pd.DataFrame) -> str:
-    """The sha256 of everything that the selection follows from."""
-    order = outputs.sort_values(["method", "image"])[["method", "image", "sha256"]]
-    text = study.selection.model_dump_json() + ",".join(study.method_ids) + order.to_csv(index=False)
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _distances_manifest(workspace: Workspace) -> Manifest:
@@ -190,45 +207,58 @@ def _known_embeddings(study: Study, workspace: Workspace) -> dict[str, NDArray[n
     return dict(zip(frame["image"], frame["embedding"], strict=True))
 
 
-def _select(study: Study, workspace: Workspace, outputs: pd.DataFrame) -> list[dict[str, Any]]:
-    """Eq. (1) over all pairs of methods; images in the order of their stems, so that ties do not depend on hashes."""
+def _candidates(study: Study, workspace: Workspace, outputs: pd.DataFrame) -> "Candidates":
+    """In the order of their stems, so that ties do not depend on hashes."""
     by_stem = outputs.sort_values("stem")
     images = list(dict.fromkeys(zip(by_stem["image"], by_stem["stem"], strict=True)))
     output_of = dict(zip(zip(outputs["image"], outputs["method"], strict=True), outputs["sha256"], strict=True))
     pairs = list(combinations(study.method_ids, 2))
     d1 = _distance_table(study, workspace, [image for image, _ in images], pairs, output_of)
+    return Candidates(images, pairs, output_of, d1)
+
+
+def _select(study: Study, workspace: Workspace, candidates: "Candidates") -> list[dict[str, Any]]:
+    """Eq. (1) over all pairs of methods."""
+    settings = study.selection
+    _check_enough(candidates, settings.per_pair)
     embeddings = _known_embeddings(study, workspace)
-    _check_enough(d1, pairs, study.selection.per_pair)
-    chosen = mad.select_all(
-        d1,
-        np.stack([embeddings[image] for image, _ in images]),
-        per_pair=study.selection.per_pair,
-        trade_off=study.selection.trade_off,
-        aggregate=study.selection.aggregate,
-        reuse_limit=study.selection.reuse_limit,
-    )
-    rows = []
-    for p, (a, b) in enumerate(pairs):
-        by_distance = np.argsort(np.argsort(-np.nan_to_num(d1[p], nan=-np.inf), kind="stable")) + 1
-        for k, (index, d2) in enumerate(zip(chosen.indices[p], chosen.semantics[p], strict=True)):
-            image, stem = images[index]
-            rows.append(
-                {
-                    "group": GROUP,
-                    "method_a": a,
-                    "method_b": b,
-                    "rank": k + 1,
-                    "image": image,
-                    "stem": stem,
-                    "output_a": output_of[image, a],
-                    "output_b": output_of[image, b],
-                    "distance": d1[p, index],
-                    "semantics": d2,
-                    "score": d1[p, index] + study.selection.trade_off * d2,
-                    "rank_by_distance": by_distance[index],
-                }
-            )
-    return rows
+    try:
+        chosen = mad.select_all(
+            candidates.d1,
+            np.stack([embeddings[image] for image, _ in candidates.images]),
+            per_pair=settings.per_pair,
+            trade_off=settings.trade_off,
+            aggregate=settings.aggregate,
+            reuse_limit=settings.reuse_limit,
+        )
+    except DiscernError as error:
+        raise DiscernError(f"selection.reuse_limit: {error}") from error
+    return [row for pair in range(len(candidates.pairs)) for row in _explain(settings, candidates, chosen, pair)]
+
+
+def _explain(
+    settings: Selection, candidates: "Candidates", chosen: mad.Selection, pair: int
+) -> Iterator[dict[str, Any]]:
+    """The choices of one pair of methods as rows of the manifest."""
+    a, b = candidates.pairs[pair]
+    d1 = candidates.d1[pair]
+    by_distance = np.argsort(np.argsort(-np.nan_to_num(d1, nan=-np.inf), kind="stable")) + 1
+    for k, (index, d2) in enumerate(zip(chosen.indices[pair], chosen.semantics[pair], strict=True)):
+        image, stem = candidates.images[index]
+        yield {
+            "group": GROUP,
+            "method_a": a,
+            "method_b": b,
+            "rank": k + 1,
+            "image": image,
+            "stem": stem,
+            "output_a": candidates.output_of[image, a],
+            "output_b": candidates.output_of[image, b],
+            "distance": d1[index],
+            "semantics": d2,
+            "score": d1[index] + settings.trade_off * d2,
+            "rank_by_distance": by_distance[index],
+        }
 
 
 def _distance_table(
@@ -252,8 +282,8 @@ def _distance_table(
     return np.array([[distance(image, a, b) for image in images] for a, b in pairs])
 
 
-def _check_enough(d1: NDArray[np.float64], pairs: list[tuple[str, str]], per_pair: int) -> None:
-    for (a, b), row in zip(pairs, d1, strict=True):
+def _check_enough(candidates: "Candidates", per_pair: int) -> None:
+    for (a, b), row in zip(candidates.pairs, candidates.d1, strict=True):
         usable = int(np.sum(~np.isnan(row)))
         if usable < per_pair:
             raise DiscernError(

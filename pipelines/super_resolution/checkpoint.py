@@ -27,6 +27,11 @@ class Checkpoint:
     network: spandrel.ImageModelDescriptor[Any]
     provenance: dict[str, Any]
 
+    @property
+    def by_stem(self) -> bool:
+        """See `Method.by_stem`."""
+        return False
+
     def upscale(self, stem: str, low_resolution: Pixels) -> Pixels:  # noqa: ARG002 - the protocol's
         """See `Method.upscale`; float32, the whole image at once."""
         values = torch.from_numpy(low_resolution.transpose(2, 0, 1).copy()).to(self.network.device)

@@ -21,13 +21,23 @@ class Folder:
     id: str
     folder: Path
     pattern: str
+    scale: int
     provenance: dict[str, Any] = field(init=False)
 
     def __post_init__(self) -> None:
         # A listing with sizes and times: an output that is added or replaced later is noticed and read again.
-        listing = sorted((f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in self.folder.iterdir())
+        listing = sorted((f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in self.folder.iterdir() if f.is_file())
         digest = hashlib.sha256(repr(listing).encode()).hexdigest()
-        object.__setattr__(self, "provenance", {"kind": "folder", "pattern": self.pattern, "listing_sha256": digest})
+        object.__setattr__(
+            self,
+            "provenance",
+            {"kind": "folder", "pattern": self.pattern, "scale": self.scale, "listing_sha256": digest},
+        )
+
+    @property
+    def by_stem(self) -> bool:
+        """See `Method.by_stem`."""
+        return True
 
     def path_of(self, stem: str) -> Path:
         """Where the output of an LR image should lie."""

@@ -107,6 +107,11 @@ class Interpolation:
         libraries = {library: metadata.version(library) for library in ("pillow", "scikit-image")}
         return {"kind": "interpolation", "algorithm": self.algorithm, "scale": self.scale} | libraries
 
+    @property
+    def by_stem(self) -> bool:
+        """See `Method.by_stem`."""
+        return False
+
     def upscale(self, stem: str, low_resolution: Pixels) -> Pixels:  # noqa: ARG002 - the protocol's
         """See `Method.upscale`."""
         return _ALGORITHMS[self.algorithm](low_resolution, self.scale)

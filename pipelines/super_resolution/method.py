@@ -26,6 +26,10 @@ class Method(Protocol):
     def provenance(self) -> dict[str, Any]:
         """What determines its outputs: algorithm, parameters, sha256 of weights, library versions; JSON values only."""
 
+    @property
+    def by_stem(self) -> bool:
+        """Whether the output is found by the LR file's name, so that a renamed image needs another output."""
+
     def upscale(self, stem: str, low_resolution: Pixels) -> Pixels:
         """Super-resolve one image.
 

@@ -27,6 +27,7 @@ SCHEMA = pa.schema(
         "image": pa.string(),  # sha256 of the LR pixels
         "method": pa.string(),
         "fingerprint": pa.string(),  # of everything that determines the method's outputs
+        "named": pa.string(),  # the stem it was found by; empty for methods that look at pixels alone
         "sha256": pa.string(),  # of the output's pixels
         "width": pa.int32(),
         "height": pa.int32(),
@@ -73,7 +74,7 @@ def _make_method(study: Study, description: studies.Method) -> Method:
         case studies.Interpolation():
             return Interpolation(description.id, description.algorithm, study.scale)
         case studies.Folder():
-            return Folder(description.id, description.folder, description.pattern)
+            return Folder(description.id, description.folder, description.pattern, study.scale)
         case studies.Checkpoint():
             device = _device(study.execution.device)
             return checkpoint.load(
@@ -110,15 +111,16 @@ def run(study: Study, workspace: Workspace, progress: Progress = silent) -> Repo
         execution=study.execution,
     )
     done = _current(workspace, prints)
-    facts = {
-        "study_sha256": study.fingerprint,
+    facts: dict[str, Any] = {
         "methods": {method.id: method.provenance | {"fingerprint": prints[method.id]} for method in methods},
+        "described_as": _descriptions(study),
         "outputs_by_method": dict(Counter(done["method"])),
         "problems": problems,
     }
     previous = workspace.read_provenance("super_resolution") or {}
     if any(previous.get(key) != value for key, value in facts.items()):
-        workspace.write_provenance("super_resolution", facts | {"seconds": round(time.monotonic() - started, 3)})
+        facts |= {"study_sha256": study.fingerprint, "seconds": round(time.monotonic() - started, 3)}
+        workspace.write_provenance("super_resolution", facts)
     return Report(len(done), len(todo) - len(problems), tuple(problems))
 
 
@@ -128,13 +130,20 @@ def outputs(study: Study, workspace: Workspace) -> pd.DataFrame:
     Which outputs are up to date stands in the provenance, so that nothing has to be loaded to read them.
 
     Raises:
-        DiscernError: the stage has not run for all methods of this study.
+        DiscernError: the stage has not run for all methods of this study as it describes them now.
     """
-    recorded = (workspace.read_provenance("super_resolution") or {}).get("methods", {})
-    missing = [method for method in study.method_ids if method not in recorded]
+    facts = workspace.read_provenance("super_resolution") or {"methods": {}, "described_as": {}}
+    recorded, described = facts["methods"], facts["described_as"]
+    missing = [method for method, now in _descriptions(study).items() if described.get(method) != now]
     if missing:
-        raise DiscernError(f"{workspace.root}: holds no outputs of {', '.join(missing)} yet; run the study first")
+        raise DiscernError(
+            f"{workspace.root}: holds no outputs of {', '.join(missing)} as the study describes them; run the study"
+        )
     return _current(workspace, {method: recorded[method]["fingerprint"] for method in study.method_ids})
+
+
+def _descriptions(study: Study) -> dict[str, Any]:
+    return {method.id: method.model_dump(mode="json") | {"scale": study.scale} for method in study.methods}
 
 
 def _current(workspace: Workspace, prints: Mapping[str, str]) -> pd.DataFrame:
@@ -142,6 +151,7 @@ def _current(workspace: Workspace, prints: Mapping[str, str]) -> pd.DataFrame:
     known = ingest.manifest(workspace).read()[["sha256", "stem", "role", "source"]]
     table = manifest(workspace).read().merge(wanted, on=["method", "fingerprint"])
     table = table.merge(known.rename(columns={"sha256": "image"}), on="image")
+    table = table[(table["named"] == "") | (table["named"] == table["stem"])]
     return table[table["sha256"].map(workspace.has_image).astype(bool)]
 
 
@@ -174,6 +184,7 @@ def _make_output(workspace: Workspace, scale: int, item: Item) -> list[dict[str,
         "image": item.image,
         "method": item.method.id,
         "fingerprint": fingerprint(item.method),
+        "named": item.stem if item.method.by_stem else "",
         "sha256": workspace.put_image(output),
         "width": width,
         "height": height,

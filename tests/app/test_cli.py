@@ -145,6 +145,15 @@ def test_rank_refuses_votes_that_imply_no_ranking(tmp_path: Path, content: str, 
     assert expected in refused(discern("rank", tmp_path / "votes.csv"))
 
 
+def test_names_that_look_like_markup_are_printed_as_they_are(tmp_path: Path) -> None:
+    text = VOTES.replace("a,", "SR[v2],").replace(",a,", ",SR[v2],").replace("c,", "[/x],").replace(",c,", ",[/x],")
+    (tmp_path / "votes.csv").write_text(text.replace("winner,loser,imSR[v2],", "winner,loser,im"))
+    result = discern("rank", tmp_path / "votes.csv")
+    assert result.returncode == 0, result.stderr
+    assert "SR[v2]" in result.stdout
+    assert "[/x]" in result.stdout
+
+
 def test_rank_of_simulated_votes_says_so(tmp_path: Path) -> None:
     rows = VOTES.splitlines()
     (tmp_path / "votes.csv").write_text("\n".join([rows[0] + ",simulated", *(row + ",true" for row in rows[1:])]))

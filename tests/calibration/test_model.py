@@ -68,7 +68,8 @@ def test_models_that_differ_have_different_fingerprints(base: SceneStatistics, c
 def test_facts_tell_where_a_model_came_from(base: SceneStatistics, tmp_path: Path) -> None:
     model.save(tmp_path / "m", base, {"seed": 3})
     facts = json.loads((tmp_path / "m" / FACTS).read_text())
-    assert facts["provenance"] == {"seed": 3}
+    assert facts["provenance"]["seed"] == 3
+    assert facts["provenance"]["discern"]
     assert facts["architecture"] == base.name
     assert facts["feature_names"] == list(scene_features.FEATURE_NAMES)
     assert facts["calibrated"] is False

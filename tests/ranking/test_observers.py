@@ -9,7 +9,7 @@ from scipy.stats import norm
 
 from pipelines.errors import DiscernError
 from pipelines.ranking.counts import Votes, count_matrix
-from pipelines.ranking.observers import Observers, Population, draw, first_is_left, simulate, vote
+from pipelines.ranking.observers import Observers, Population, draw, first_is_left, quality_of, simulate, vote
 from pipelines.ranking.thurstone import fit
 
 IDEAL = Population(sensitivity_log_sd=0, taste_sd=0, side_bias_sd=0, lapse_rate=0)
@@ -179,3 +179,14 @@ def test_nobody_to_draw(subjects: int, methods: int) -> None:
 def test_bad_simulations(quality: Any, pairs: Any, message: str) -> None:
     with pytest.raises(DiscernError, match=message):
         simulate(quality, pairs, methods=["a", "b"], images=["x", "y"], subjects=["s"])
+
+
+def test_quality_of_a_metric_forgets_the_images_and_keeps_the_methods() -> None:
+    scores = np.array([[0.2, 0.4, 0.6], [0.7, 0.9, 0.8]])
+    quality = quality_of(scores)
+    np.testing.assert_allclose(quality.mean(axis=1), 0, atol=1e-12)
+    assert quality.std() == pytest.approx(1)
+    np.testing.assert_allclose(quality, quality_of(3 * scores + [[5.0], [-2.0]]))
+    assert (np.argsort(quality[0]) == np.argsort(scores[0])).all()
+    with pytest.raises(DiscernError, match="no difference between the methods"):
+        quality_of(np.ones((2, 3)))

@@ -60,6 +60,34 @@ def test_a_second_run_does_nothing_and_a_changed_setting_selects_again(make_stud
     assert (third.new, third.pairs) == (True, 9)
 
 
+def test_renamed_images_are_selected_under_their_new_names(make_study: MakeStudy, tmp_path: Path) -> None:
+    path = make_study(images=3)
+    run(path)
+    for index in range(3):
+        (tmp_path / "lr" / f"image_{index}.png").rename(tmp_path / "lr" / f"new_{index}.png")
+    _, workspace, report = run(path)
+    assert report.new
+    assert set(stage.pairs_manifest(workspace).read()["stem"]) <= {"new_0", "new_1", "new_2"}
+
+
+def test_an_output_that_was_damaged_and_made_again_is_selected_again(make_study: MakeStudy, tmp_path: Path) -> None:
+    path = make_study(images=4)
+    _, whole, _ = run(path)
+    expected = stage.pairs_manifest(whole).read()
+    for kept in ("distances", "pairs"):
+        for part in (whole.root / "manifests" / kept).iterdir():
+            part.unlink()
+    outputs = super_resolution.manifest(whole).read()
+    damaged = whole.image_path(outputs["sha256"].iloc[0])
+    damaged.write_bytes(damaged.read_bytes()[:60])
+    _, _, poorer = run(path)
+    assert len(poorer.problems) == 1
+    damaged.unlink()
+    _, _, mended = run(path)
+    assert mended.new
+    assert stage.pairs_manifest(whole).read().equals(expected)
+
+
 def test_an_image_without_all_outputs_is_left_out_for_that_method_only(make_study: MakeStudy, tmp_path: Path) -> None:
     for index in (0, 1, 2):
         save(tmp_path / "done" / f"image_{index}.png", textured(50 + index, 96, 128))

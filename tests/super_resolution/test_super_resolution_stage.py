@@ -84,8 +84,43 @@ def test_a_folder_is_matched_by_pattern_and_gaps_are_reported(make_study: MakeSt
 def test_reading_outputs_before_the_stage_has_run_says_so(make_study: MakeStudy) -> None:
     study = studies.load(make_study())
     workspace = Workspace(study.workspace)
-    with pytest.raises(DiscernError, match="no outputs of nearest, bicubic, sharp yet; run the study first"):
+    with pytest.raises(DiscernError, match="no outputs of nearest, bicubic, sharp as the study describes them"):
         stage.outputs(study, workspace)
+
+
+def test_a_renamed_image_gets_the_output_of_its_new_name(make_study: MakeStudy, tmp_path: Path) -> None:
+    outputs = [textured(50 + index, 96, 128) for index in range(2)]
+    for index, pixels in enumerate(outputs):
+        save(tmp_path / "done" / f"image_{index}_x4.png", pixels)
+    path = make_study(images=2, extra=FOLDER)
+    run(path)
+    first, second = tmp_path / "lr" / "image_0.png", tmp_path / "lr" / "image_1.png"
+    first.rename(tmp_path / "lr" / "aside.png")
+    second.rename(first)
+    (tmp_path / "lr" / "aside.png").rename(second)
+    study, workspace, report = run(path)
+    assert report.new == 2
+    table = stage.outputs(study, workspace)
+    found = {row["stem"]: row["sha256"] for _, row in table[table["method"] == "done"].iterrows()}
+    for index, pixels in enumerate(outputs):
+        np.testing.assert_array_equal(workspace.get_image(found[f"image_{index}"]), pixels)
+
+
+def test_another_scale_makes_finished_outputs_wrong(make_study: MakeStudy, tmp_path: Path) -> None:
+    save(tmp_path / "done" / "image_0_x4.png", textured(50, 96, 128))
+    path = make_study(images=1, extra=FOLDER)
+    assert run(path)[2].problems == ()
+    path.write_text("scale = 2\n" + path.read_text())
+    report = run(path)[2]
+    assert report.outputs == 3
+    assert "expected 64x48" in report.problems[0]
+
+
+def test_a_dangling_link_among_finished_outputs_is_no_output(make_study: MakeStudy, tmp_path: Path) -> None:
+    (tmp_path / "done").mkdir()
+    (tmp_path / "done" / "image_0_x4.png").symlink_to(tmp_path / "nowhere.png")
+    report = run(make_study(images=1, extra=FOLDER))[2]
+    assert "no output for 'image_0'" in report.problems[0]
 
 
 def test_a_method_that_leaves_the_study_leaves_its_provenance(make_study: MakeStudy) -> None:
