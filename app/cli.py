@@ -85,7 +85,7 @@ def rank(
     from pipelines.workspace import write_json
 
     ranking = stage.rank(tables.read(votes, votes_per_pair=votes_per_pair), ridge=ridge, level=level)
-    console.out.print(rankings.table(ranking, console.out.width))
+    console.out.print(rankings.table(ranking, console.out.width, ascii_only=console.out.options.ascii_only))
     console.out.print()
     for line in rankings.footnotes(ranking):
         console.out.print(line, markup=False, soft_wrap=True)

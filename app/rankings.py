@@ -9,12 +9,13 @@ WIDEST_PLOT = 40
 NARROWEST_PLOT = 12
 
 
-def table(ranking: Ranking, width: int) -> Table:
+def table(ranking: Ranking, width: int, *, ascii_only: bool = False) -> Table:
     """One row for each method, best first: score, interval, ranks, and a plot of the intervals on one scale.
 
     Args:
         ranking: what to show.
         width: of the terminal, in characters; the plot takes what is left, and is left out where that is too little.
+        ascii_only: draw the plot with what every terminal can print.
     """
     cells = [_cells(ranking, position, i) for position, i in enumerate(ranking.order)]
     headings = ["", "method", "score", f"{100 * ranking.level:g} % interval", "ranks", "above next"]
@@ -27,7 +28,10 @@ def table(ranking: Ranking, width: int) -> Table:
     if plot >= NARROWEST_PLOT:
         rows.add_column("", no_wrap=True)
     for row, i in zip(cells, ranking.order, strict=True):
-        rows.add_row(*map(Text, row), *([_plot(ranking, i, plot)] if plot >= NARROWEST_PLOT else []))
+        rows.add_row(
+            *map(Text, row),
+            *([_plot(ranking, i, plot, "-o" if ascii_only else "─●")] if plot >= NARROWEST_PLOT else []),
+        )
     return rows
 
 
@@ -64,7 +68,7 @@ def _cells(ranking: Ranking, position: int, method: int) -> list[str]:
     ]
 
 
-def _plot(ranking: Ranking, method: int, width: int) -> str:
+def _plot(ranking: Ranking, method: int, width: int, marks: str) -> str:
     """The interval as a line with a dot at the score, on a scale that all methods share."""
     low, high = float(ranking.intervals.lower.min()), float(ranking.intervals.upper.max())
     unit = (width - 1) / (high - low) if high > low else 0.0
@@ -74,6 +78,6 @@ def _plot(ranking: Ranking, method: int, width: int) -> str:
 
     line = [" "] * width
     for place in range(column(ranking.intervals.lower[method]), column(ranking.intervals.upper[method]) + 1):
-        line[place] = "─"
-    line[column(ranking.fit.scores[method])] = "●"
+        line[place] = marks[0]
+    line[column(ranking.fit.scores[method])] = marks[1]
     return "".join(line)

@@ -89,7 +89,7 @@ shutil.rmtree(folder)
 
 
 def test_workers_that_load_libraries_while_others_start_do_not_deadlock() -> None:
-    subprocess.run([sys.executable, "-c", LOADS_LIBRARIES], timeout=120, check=True)
+    assert subprocess.run([sys.executable, "-c", LOADS_LIBRARIES], timeout=120, check=False).returncode == 0
 
 
 def rows_of(item: int) -> list[dict[str, Any]]:

@@ -18,7 +18,7 @@ def show(result: Result, out: Console) -> None:
         soft_wrap=True,
     )
     _heading(out, "Ranking (Thurstone)")
-    out.print(rankings.table(result.ranking, out.width))
+    out.print(rankings.table(result.ranking, out.width, ascii_only=out.options.ascii_only))
     out.print()
     for line in rankings.footnotes(result.ranking):
         out.print(line, markup=False, soft_wrap=True)

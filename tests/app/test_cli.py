@@ -154,6 +154,14 @@ def test_names_that_look_like_markup_are_printed_as_they_are(tmp_path: Path) -> 
     assert "[/x]" in result.stdout
 
 
+def test_a_terminal_without_unicode_gets_a_plot_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "votes.csv").write_text(VOTES)
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    result = discern("rank", tmp_path / "votes.csv")
+    assert result.returncode == 0, result.stderr
+    assert "-o-" in result.stdout
+
+
 def test_rank_of_simulated_votes_says_so(tmp_path: Path) -> None:
     rows = VOTES.splitlines()
     (tmp_path / "votes.csv").write_text("\n".join([rows[0] + ",simulated", *(row + ",true" for row in rows[1:])]))
