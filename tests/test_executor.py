@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import threading
+from concurrent.futures import Future, wait
 from pathlib import Path
 from typing import Any, Literal
 
@@ -107,6 +108,18 @@ def test_rows_are_kept_when_a_run_breaks(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         executor.fill(table, breaks, [0, 1, 2, 5], task="squares", progress=silent, execution=Execution(workers=1))
     assert list(table.read()["square"]) == [0, 1, 4]
+
+
+def test_results_that_are_ready_come_before_an_exception_that_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    def all_at_once(futures: set[Future[Any]], **_: Any) -> tuple[list[Future[Any]], set[Future[Any]]]:
+        done, _ = wait(futures)
+        return sorted(done, key=lambda future: future.exception() is None), set()
+
+    monkeypatch.setattr(executor, "wait", all_at_once)
+    found: list[int | None] = []
+    with pytest.raises(ZeroDivisionError):
+        found.extend(outcome.value for outcome in executor.map_items(bug, [0, 1], workers=2))
+    assert found == [1]
 
 
 def test_filling_reports_progress_and_problems(tmp_path: Path) -> None:
