@@ -1,0 +1,89 @@
+"""The database: engine, sessions, migrations, and the notifications that a vote has been stored."""
+
+from collections.abc import AsyncIterator
+
+import psycopg
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, Engine, create_engine, func, make_url, select
+from sqlalchemy.exc import ArgumentError, OperationalError
+from sqlalchemy.orm import Session, sessionmaker
+
+from app import resources
+from pipelines.errors import DiscernError
+
+VOTES_CHANNEL = "discern_votes"
+
+
+def engine(url: str) -> Engine:
+    """An engine for a PostgreSQL URL; a connection that broke since its last use is replaced.
+
+    Raises:
+        DiscernError: the URL is not one of PostgreSQL.
+    """
+    return create_engine(_with_driver(url), pool_pre_ping=True, pool_size=10, max_overflow=20)
+
+
+def sessions(url: str) -> sessionmaker[Session]:
+    """Makes sessions; whoever opens one ends its transaction."""
+    return sessionmaker(engine(url), expire_on_commit=False)
+
+
+def migrate(url: str) -> None:
+    """Bring the tables to the newest version.
+
+    Raises:
+        DiscernError: the database cannot be reached, or was made by a newer Discern.
+    """
+    config = Config()
+    config.set_main_option("script_location", str(resources.folder("migrations")).replace("%", "%%"))
+    temporary = engine(url)
+    try:
+        with temporary.begin() as connection:
+            _check_known(ScriptDirectory.from_config(config), connection)
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+    except OperationalError as error:
+        raise DiscernError(f"DATABASE_URL: the database cannot be reached: {error.orig}") from error
+    finally:
+        temporary.dispose()
+
+
+def notify_vote(session: Session, study_id: int) -> None:
+    """Tell every web process, when this transaction commits, that the votes of a study have changed."""
+    session.execute(select(func.pg_notify(VOTES_CHANNEL, str(study_id))))
+
+
+async def studies_voted_on(url: str) -> AsyncIterator[int]:
+    """The id of a study each time a vote on it was stored; a hint to read again, not a record.
+
+    Raises:
+        psycopg.OperationalError: the connection was lost.
+    """
+    async with await psycopg.AsyncConnection.connect(psycopg_url(url), autocommit=True) as connection:
+        await connection.execute(f"LISTEN {VOTES_CHANNEL}")
+        async for notice in connection.notifies():
+            yield int(notice.payload)
+
+
+def psycopg_url(url: str) -> str:
+    """The URL as libpq takes it."""
+    return make_url(_with_driver(url)).set(drivername="postgresql").render_as_string(hide_password=False)
+
+
+def _with_driver(url: str) -> str:
+    try:
+        parsed = make_url(url)
+    except ArgumentError as error:
+        raise DiscernError("DATABASE_URL: not a URL; write postgresql://user:password@host/database") from error
+    if parsed.get_backend_name() not in ("postgresql", "postgres"):
+        raise DiscernError(f"DATABASE_URL: {parsed.get_backend_name()!r} is not PostgreSQL; no other database will do")
+    return parsed.set(drivername="postgresql+psycopg").render_as_string(hide_password=False)
+
+
+def _check_known(scripts: ScriptDirectory, connection: Connection) -> None:
+    current = MigrationContext.configure(connection).get_current_revision()
+    if current is not None and current not in {script.revision for script in scripts.walk_revisions()}:
+        raise DiscernError(f"the database was made by a newer Discern (revision {current}): update Discern")

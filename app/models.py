@@ -1,0 +1,438 @@
+"""The tables, in flow order: from a study's LR images to votes, rankings, calibrations and jobs; then who may do what.
+
+What must always hold is a constraint of the database, not only of this code.
+"""
+
+from datetime import datetime
+from typing import Annotated, Any
+from uuid import UUID
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    DateTime,
+    Double,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Text,
+    UniqueConstraint,
+    func,
+    text,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+
+Key = Annotated[int, mapped_column(BigInteger, Identity(always=True), primary_key=True)]
+Now = Annotated[datetime, mapped_column(DateTime(timezone=True), server_default=func.now())]
+Count = Annotated[int, mapped_column(Integer, server_default=text("0"))]
+SHA256 = "~ '^[0-9a-f]{64}$'"
+
+
+def _study() -> Mapped[int]:
+    return mapped_column(BigInteger, ForeignKey("studies.id"))
+
+
+def _check(rule: str, name: str) -> CheckConstraint:
+    return CheckConstraint(rule, name=name)
+
+
+class Base(DeclarativeBase):
+    """All tables."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map = {str: Text, datetime: DateTime(timezone=True), float: Double, dict[str, Any]: JSONB}
+
+
+class Study(Base):
+    """An imported workspace: what is voted on, and the terms."""
+
+    __tablename__ = "studies"
+    __table_args__ = (
+        UniqueConstraint("name"),
+        _check("name ~ '^[a-z0-9][a-z0-9-]{0,62}$'", "name"),
+        _check("state IN ('draft', 'open', 'closed')", "state"),
+        _check("trials_per_subject > 0", "trials_per_subject"),
+    )
+
+    id: Mapped[Key]
+    name: Mapped[str]
+    title: Mapped[str]
+    state: Mapped[str] = mapped_column(server_default="draft")
+    # The study file as it was read, and its workspace: workers calibrate from them.
+    description: Mapped[dict[str, Any]]
+    workspace: Mapped[str]
+    # A share for each subject; all pairs where it is null.
+    trials_per_subject: Mapped[int | None]
+    created_at: Mapped[Now]
+
+    methods: Mapped[list["Method"]] = relationship(order_by="Method.position", viewonly=True)
+
+
+class Consent(Base):
+    """A version of what subjects agree to; the newest one counts, the others stay for those who agreed to them."""
+
+    __tablename__ = "consents"
+    __table_args__ = (UniqueConstraint("id", "study_id"), Index(None, "study_id"))
+
+    id: Mapped[Key]
+    study_id: Mapped[int] = _study()
+    text: Mapped[str]
+    created_at: Mapped[Now]
+
+
+class LowResolutionImage(Base):
+    """An LR image x of the study that some pair shows."""
+
+    __tablename__ = "low_resolution_images"
+    __table_args__ = (
+        UniqueConstraint("study_id", "stem"),
+        UniqueConstraint("id", "study_id"),
+        _check(f"sha256 {SHA256}", "sha256"),
+        _check("width > 0 AND height > 0", "size"),
+    )
+
+    id: Mapped[Key]
+    study_id: Mapped[int] = _study()
+    stem: Mapped[str]
+    sha256: Mapped[str]
+    width: Mapped[int]
+    height: Mapped[int]
+
+
+class Method(Base):
+    """A super-resolution method f; `position` is its place in study order."""
+
+    __tablename__ = "methods"
+    __table_args__ = (
+        UniqueConstraint("study_id", "name"),
+        UniqueConstraint("study_id", "position"),
+        UniqueConstraint("id", "study_id", "position"),
+    )
+
+    id: Mapped[Key]
+    study_id: Mapped[int] = _study()
+    position: Mapped[int]
+    name: Mapped[str]
+
+
+class Output(Base):
+    """f(x): one method's output of one LR image."""
+
+    __tablename__ = "outputs"
+    __table_args__ = (
+        UniqueConstraint("low_resolution_image_id", "method_position"),
+        UniqueConstraint("id", "study_id", "low_resolution_image_id", "method_position"),
+        ForeignKeyConstraint(
+            ["low_resolution_image_id", "study_id"], ["low_resolution_images.id", "low_resolution_images.study_id"]
+        ),
+        ForeignKeyConstraint(["study_id", "method_position"], ["methods.study_id", "methods.position"]),
+        Index(None, "study_id", "sha256"),
+        _check(f"sha256 {SHA256}", "sha256"),
+        _check("width > 0 AND height > 0", "size"),
+    )
+
+    id: Mapped[Key]
+    study_id: Mapped[int] = mapped_column(BigInteger)
+    low_resolution_image_id: Mapped[int] = mapped_column(BigInteger)
+    method_position: Mapped[int]
+    sha256: Mapped[str]
+    width: Mapped[int]
+    height: Mapped[int]
+
+
+class Pair(Base):
+    """Two outputs of one LR image that subjects are asked about; `first` comes before `second` in study order."""
+
+    __tablename__ = "pairs"
+    __table_args__ = (
+        UniqueConstraint("low_resolution_image_id", "first", "second"),
+        UniqueConstraint("id", "study_id"),
+        ForeignKeyConstraint(
+            ["first_output_id", "study_id", "low_resolution_image_id", "first"],
+            ["outputs.id", "outputs.study_id", "outputs.low_resolution_image_id", "outputs.method_position"],
+            name="fk_pairs_first_output",
+        ),
+        ForeignKeyConstraint(
+            ["second_output_id", "study_id", "low_resolution_image_id", "second"],
+            ["outputs.id", "outputs.study_id", "outputs.low_resolution_image_id", "outputs.method_position"],
+            name="fk_pairs_second_output",
+        ),
+        Index(None, "study_id", "first", "second"),
+        _check("first < second", "order"),
+        _check("rank > 0", "rank"),
+    )
+
+    id: Mapped[Key]
+    study_id: Mapped[int] = mapped_column(BigInteger)
+    low_resolution_image_id: Mapped[int] = mapped_column(BigInteger)
+    first: Mapped[int]
+    second: Mapped[int]
+    first_output_id: Mapped[int] = mapped_column(BigInteger)
+    second_output_id: Mapped[int] = mapped_column(BigInteger)
+    group: Mapped[str]
+    rank: Mapped[int]
+    distance: Mapped[float]
+    semantics: Mapped[float]
+    score: Mapped[float]
+
+
+class Invite(Base):
+    """A link that makes its holder a subject: one subject, or (shared) as many as use it.
+
+    The token is kept as it is, so that an admin can hand the link out again; all that it opens is a subject's page.
+    """
+
+    __tablename__ = "invites"
+    __table_args__ = (
+        UniqueConstraint("token"),
+        UniqueConstraint("id", "study_id", "simulated"),
+        Index(None, "study_id"),
+        _check("kind IN ('single', 'shared')", "kind"),
+    )
+
+    id: Mapped[Key]
+    study_id: Mapped[int] = _study()
+    token: Mapped[str]
+    kind: Mapped[str]
+    note: Mapped[str] = mapped_column(server_default="")
+    simulated: Mapped[bool] = mapped_column(server_default=text("false"))
+    revoked: Mapped[bool] = mapped_column(server_default=text("false"))
+    created_at: Mapped[Now]
+
+
+class Subject(Base):
+    """Somebody, or some program, who has agreed to vote. Neither a name nor an address is recorded."""
+
+    __tablename__ = "subjects"
+    __table_args__ = (
+        UniqueConstraint("study_id", "number"),
+        UniqueConstraint("id", "study_id", "simulated"),
+        ForeignKeyConstraint(
+            ["invite_id", "study_id", "simulated"], ["invites.id", "invites.study_id", "invites.simulated"]
+        ),
+        ForeignKeyConstraint(["consent_id", "study_id"], ["consents.id", "consents.study_id"]),
+        Index(None, "invite_id"),
+        _check("number > 0", "number"),
+        _check("total > 0 AND voted >= 0 AND voted <= total", "progress"),
+    )
+
+    id: Mapped[Key]
+    study_id: Mapped[int] = mapped_column(BigInteger)
+    invite_id: Mapped[int] = mapped_column(BigInteger)
+    number: Mapped[int]
+    simulated: Mapped[bool]
+    # The order of this subject's trials follows from it.
+    seed: Mapped[int] = mapped_column(BigInteger)
+    consent_id: Mapped[int] = mapped_column(BigInteger)
+    consented_at: Mapped[Now]
+    completion_code: Mapped[str]
+    # How many trials are asked for; how many are voted on is counted in the vote's own transaction.
+    total: Mapped[int]
+    voted: Mapped[Count]
+    last_vote_at: Mapped[datetime | None]
+
+    @property
+    def name(self) -> str:
+        """What the subject is called in tables: S7, or simulated-7."""
+        return f"simulated-{self.number}" if self.simulated else f"S{self.number}"
+
+
+class Trial(Base):
+    """One pair shown to one subject; the row, with the sides, is there before the images are."""
+
+    __tablename__ = "trials"
+    __table_args__ = (
+        UniqueConstraint("subject_id", "pair_id"),
+        UniqueConstraint("subject_id", "number"),
+        ForeignKeyConstraint(
+            ["subject_id", "study_id", "simulated"], ["subjects.id", "subjects.study_id", "subjects.simulated"]
+        ),
+        ForeignKeyConstraint(["pair_id", "study_id"], ["pairs.id", "pairs.study_id"]),
+        Index(None, "pair_id"),
+        _check("number > 0", "number"),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, server_default=func.gen_random_uuid())
+    study_id: Mapped[int] = mapped_column(BigInteger)
+    subject_id: Mapped[int] = mapped_column(BigInteger)
+    simulated: Mapped[bool]
+    pair_id: Mapped[int] = mapped_column(BigInteger)
+    number: Mapped[int]
+    first_on_left: Mapped[bool]
+    issued_at: Mapped[Now]
+
+
+class Vote(Base):
+    """What a subject chose. The log is append-only: a trigger refuses every update, delete and truncation."""
+
+    __tablename__ = "votes"
+    __table_args__ = (
+        UniqueConstraint("trial_id"),
+        Index(None, "received_at"),
+        _check("choice IN ('left', 'right')", "choice"),
+        _check("input IN ('key', 'click')", "input"),
+        _check("response_ms >= 0 AND response_ms < 'Infinity'", "response_ms"),
+        _check("device_pixel_ratio > 0 AND device_pixel_ratio < 'Infinity'", "device_pixel_ratio"),
+    )
+
+    id: Mapped[Key]
+    trial_id: Mapped[UUID] = mapped_column(ForeignKey("trials.id"))
+    choice: Mapped[str]
+    response_ms: Mapped[float]
+    input: Mapped[str]
+    device_pixel_ratio: Mapped[float]
+    window_width: Mapped[int]
+    window_height: Mapped[int]
+    screen_width: Mapped[int]
+    screen_height: Mapped[int]
+    hidden: Mapped[bool]
+    received_at: Mapped[Now]
+
+
+class Tally(Base):
+    """Counters of one pair, for people and for simulated subjects apart, changed in the transaction that they count."""
+
+    __tablename__ = "tallies"
+    __table_args__ = (
+        _check("issued_first_left >= 0 AND issued_first_right >= 0", "issued"),
+        _check("abs(issued_first_left - issued_first_right) <= 1", "counterbalanced"),
+        _check("wins_first >= 0 AND wins_second >= 0", "wins"),
+        _check("wins_first + wins_second <= issued_first_left + issued_first_right", "votes_are_on_issued_trials"),
+    )
+
+    pair_id: Mapped[int] = mapped_column(BigInteger, ForeignKey("pairs.id"), primary_key=True)
+    simulated: Mapped[bool] = mapped_column(primary_key=True)
+    issued_first_left: Mapped[Count]
+    issued_first_right: Mapped[Count]
+    wins_first: Mapped[Count]
+    wins_second: Mapped[Count]
+
+
+class Ranking(Base):
+    """A fitted ranking, as it was on the votes of its time."""
+
+    __tablename__ = "rankings"
+    __table_args__ = (
+        UniqueConstraint("id", "study_id"),
+        Index(None, "study_id"),
+        _check("voters IN ('people', 'simulated')", "voters"),
+        _check("votes > 0", "votes"),
+        _check("ridge >= 0 AND level > 0 AND level < 1", "settings"),
+    )
+
+    id: Mapped[Key]
+    study_id: Mapped[int] = _study()
+    voters: Mapped[str]
+    votes: Mapped[int]
+    ridge: Mapped[float]
+    level: Mapped[float]
+    result: Mapped[dict[str, Any]]
+    created_by: Mapped[str]
+    created_at: Mapped[Now]
+
+
+class Calibration(Base):
+    """A quality model calibrated with a ranking; result and model come together, when its job succeeds."""
+
+    __tablename__ = "calibrations"
+    __table_args__ = (
+        ForeignKeyConstraint(["ranking_id", "study_id"], ["rankings.id", "rankings.study_id"]),
+        Index(None, "study_id"),
+        _check("(result IS NULL) = (model IS NULL)", "result_with_model"),
+    )
+
+    id: Mapped[Key]
+    study_id: Mapped[int] = _study()
+    ranking_id: Mapped[int] = mapped_column(BigInteger)
+    options: Mapped[dict[str, Any]]
+    result: Mapped[dict[str, Any] | None]
+    model: Mapped[str | None]  # key of the zip file in the store
+    created_by: Mapped[str]
+    created_at: Mapped[Now]
+
+    ranking: Mapped[Ranking] = relationship(viewonly=True)
+    job: Mapped["Job"] = relationship(back_populates="calibration")
+
+
+class Job(Base):
+    """Work on a worker: how far it is, and how it ended. `attempt` says whose reports count after a crash."""
+
+    __tablename__ = "jobs"
+    __table_args__ = (
+        UniqueConstraint("calibration_id"),
+        _check("status IN ('queued', 'running', 'succeeded', 'failed', 'cancelled')", "status"),
+        _check("(status IN ('succeeded', 'failed', 'cancelled')) = (finished_at IS NOT NULL)", "finished"),
+        _check("(status = 'failed') = (error IS NOT NULL)", "error"),
+        _check("done >= 0 AND total >= 0 AND done <= total", "progress"),
+    )
+
+    id: Mapped[Key]
+    calibration_id: Mapped[int] = mapped_column(BigInteger, ForeignKey("calibrations.id"))
+    status: Mapped[str] = mapped_column(server_default="queued")
+    attempt: Mapped[Count]
+    cancel_requested: Mapped[bool] = mapped_column(server_default=text("false"))
+    task: Mapped[str] = mapped_column(server_default="")
+    done: Mapped[Count]
+    total: Mapped[Count]
+    log: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default=text("'{}'"))
+    error: Mapped[str | None]
+    created_at: Mapped[Now]
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+
+    calibration: Mapped[Calibration] = relationship(back_populates="job")
+
+
+class User(Base):
+    """Somebody who signs in."""
+
+    __tablename__ = "users"
+    __table_args__ = (_check("role IN ('experimenter', 'admin')", "role"), Index(None, func.lower(text("name")), unique=True))
+
+    id: Mapped[Key]
+    name: Mapped[str]
+    password_hash: Mapped[str]
+    role: Mapped[str]
+    created_at: Mapped[Now]
+
+
+class SetUpLink(Base):
+    """A one-time link with which somebody chooses a name and a password; only the hash of its token is kept."""
+
+    __tablename__ = "set_up_links"
+    __table_args__ = (_check("role IN ('experimenter', 'admin')", "role"),)
+
+    token_sha256: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
+    role: Mapped[str]
+    created_at: Mapped[Now]
+    expires_at: Mapped[datetime]
+    used_at: Mapped[datetime | None]
+
+
+class LoginSession(Base):
+    """A browser that is signed in, as a user or as a subject; only the hash of its token is kept."""
+
+    __tablename__ = "sessions"
+    __table_args__ = (
+        _check("num_nonnulls(user_id, subject_id) = 1", "one_owner"),
+        Index(None, "expires_at"),
+    )
+
+    token_sha256: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
+    user_id: Mapped[int | None] = mapped_column(BigInteger, ForeignKey("users.id"))
+    subject_id: Mapped[int | None] = mapped_column(BigInteger, ForeignKey("subjects.id"))
+    created_at: Mapped[Now]
+    expires_at: Mapped[datetime]
