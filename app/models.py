@@ -337,6 +337,8 @@ class Ranking(Base):
     study_id: Mapped[int] = _study()
     voters: Mapped[str]
     votes: Mapped[int]
+    # The votes up to this one, no later ones.
+    last_vote_id: Mapped[int] = mapped_column(BigInteger, ForeignKey("votes.id"))
     ridge: Mapped[float]
     level: Mapped[float]
     result: Mapped[dict[str, Any]]

@@ -1,59 +1,247 @@
-"""A study's life on the command line: from the study file to selected pairs."""
+"""A study's life on the server: imported from a workspace, opened, closed; its consent text and its invitations."""
 
-from dataclasses import dataclass
+import re
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, Literal
 
-from app import contact_sheet
-from pipelines import ingest
-from pipelines import study as studies
-from pipelines.progress import Progress
-from pipelines.selection import stage as selection
-from pipelines.study import Study
-from pipelines.super_resolution import stage as super_resolution
+import pandas as pd
+from sqlalchemy import insert, select
+from sqlalchemy.orm import Session
+
+from app.models import Consent, Invite, LowResolutionImage, Method, Output, Pair, Study, Tally
+from app.security.sessions import new_token
+from app.store import Store
+from pipelines import study as study_files
+from pipelines.errors import DiscernError
+from pipelines.progress import Progress, silent
+from pipelines.selection import selected
 from pipelines.workspace import Workspace
 
+State = Literal["open", "closed"]
 
-@dataclass(frozen=True)
-class Summary:
-    """What a run of a study did."""
+CONSENT = """\
+You will see pairs of images, and choose in each pair the one that looks better to you. There are no right answers.
 
-    study: Study
-    workspace: Workspace
-    images: ingest.Report
-    outputs: super_resolution.Report
-    pairs: selection.Report
-    contact_sheet: Path
+Your choices, the time they take, and the size of your window and screen are stored. Your name and your address are not.
 
-    @property
-    def problems(self) -> tuple[str, ...]:
-        """What was left out, in words."""
-        return self.images.problems + self.outputs.problems + self.pairs.problems
-
-    def lines(self) -> list[str]:
-        """A summary to print."""
-        stem, uses = self.pairs.most_used
-        return [
-            f"images   {self.images.images:6} ({self.images.new} new)",
-            f"outputs  {self.outputs.outputs:6} ({self.outputs.new} new) of {len(self.study.methods)} methods",
-            f"pairs    {self.pairs.pairs:6} ({'new' if self.pairs.new else 'unchanged'}) "
-            f"from {self.pairs.images} images; {stem!r} is in {uses} of them",
-            f"workspace      {self.workspace.root}",
-            f"contact sheet  {self.contact_sheet}",
-        ]
+Taking part is voluntary. You may stop at any time by closing the page; the choices that you have made until then are kept."""
 
 
-def run(path: Path, progress: Progress) -> Summary:
-    """Ingest, super-resolution, selection, contact sheet.
+class UnknownStudyError(DiscernError):
+    """No study has this name."""
+
+
+def find(db: Session, name: str, *, lock: bool = False) -> Study:
+    """The study of a name; locked, nothing else changes it, or hands out its trials, until the transaction ends.
 
     Raises:
-        DiscernError: the study file is wrong, or nothing usable is left.
+        UnknownStudyError: there is none.
     """
-    study = studies.load(path)
-    selection.check(study)
-    workspace = Workspace(study.workspace)
-    with workspace.lock():
-        images = ingest.run(study, workspace, progress)
-        outputs = super_resolution.run(study, workspace, progress)
-        pairs = selection.run(study, workspace, progress)
-        sheet = contact_sheet.write(study, workspace)
-    return Summary(study, workspace, images, outputs, pairs, sheet)
+    query = select(Study).where(Study.name == name)
+    study = db.scalar(query.with_for_update(key_share=True) if lock else query)
+    if study is None:
+        raise UnknownStudyError(f"there is no study {name!r}")
+    return study
+
+
+def import_workspace(
+    db: Session, store: Store, folder: Path, *, name: str | None = None, progress: Progress = silent
+) -> Study:
+    """Fill the database and the store with what subjects will vote on. The same workspace again changes nothing.
+
+    Args:
+        db: its transaction holds all of it, or none.
+        store: gets the LR images and the outputs of the selected pairs.
+        folder: the workspace that `discern run` made.
+        name: of the study in addresses; by default, made from the study file's.
+        progress: called after each image.
+
+    Raises:
+        DiscernError: the folder is no workspace, nothing is selected in it, an image is damaged, or another study has
+            the name.
+    """
+    description = study_files.recorded(folder)
+    workspace = Workspace(description.workspace)
+    pairs = _selected_pairs(workspace)
+    name = _checked_name(name or slug(description.name))
+    existing = db.scalar(select(Study).where(Study.name == name))
+    if existing is not None:
+        return _same_again(db, existing, pairs, folder)
+    sizes = _store_images(workspace, store, pairs, progress)
+    study = Study(
+        name=name,
+        title=description.name,
+        description=description.model_dump(mode="json"),
+        workspace=str(description.workspace),
+    )
+    db.add(study)
+    db.flush()
+    db.add(Consent(study_id=study.id, text=CONSENT))
+    _insert_pairs(db, study, description.method_ids, pairs, sizes)
+    return study
+
+
+def set_state(db: Session, study: Study, state: State) -> None:
+    """Open or close a study; trials that were handed out before it closed may still be voted on.
+
+    Raises:
+        DiscernError: the state is not one of these.
+    """
+    if state not in ("open", "closed"):
+        raise DiscernError(f"state: {state!r} is not known; choose 'open' or 'closed'")
+    study.state = state
+    db.flush()
+
+
+def consent(db: Session, study: Study) -> Consent:
+    """What subjects agree to at present."""
+    query = select(Consent).where(Consent.study_id == study.id).order_by(Consent.id.desc()).limit(1)
+    return db.scalars(query).one()
+
+
+def set_consent(db: Session, study: Study, text: str) -> None:
+    """Ask for another consent from now on; the earlier text stays for those who agreed to it.
+
+    Raises:
+        DiscernError: the text is empty.
+    """
+    if not text.strip():
+        raise DiscernError("consent: the text is empty; subjects must know what they agree to")
+    if text.strip() != consent(db, study).text:
+        db.add(Consent(study_id=study.id, text=text.strip()))
+
+
+def invite(
+    db: Session, study: Study, kind: Literal["single", "shared"], *, note: str = "", simulated: bool = False
+) -> Invite:
+    """A link for one subject, or one to share."""
+    made = Invite(study_id=study.id, token=new_token(), kind=kind, note=note, simulated=simulated)
+    db.add(made)
+    db.flush()
+    return made
+
+
+def slug(title: str) -> str:
+    """A title as it can stand in an address: small letters, digits and hyphens."""
+    return re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")[:63]
+
+
+def _checked_name(name: str) -> str:
+    if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,62}", name):
+        raise DiscernError(f"name: {name!r} cannot stand in an address; give small letters, digits and hyphens")
+    return name
+
+
+def _selected_pairs(workspace: Workspace) -> pd.DataFrame:
+    pairs = selected.manifest(workspace).read()
+    if pairs.empty:
+        raise DiscernError(f"{workspace.root}: no pairs were selected; run the study to its end with `discern run`")
+    return pairs.drop_duplicates(["stem", "method_a", "method_b"])
+
+
+def _same_again(db: Session, study: Study, pairs: pd.DataFrame, folder: Path) -> Study:
+    first, second = Output.__table__.alias(), Output.__table__.alias()
+    query = (
+        select(first.c.sha256, second.c.sha256)
+        .select_from(Pair)
+        .join(first, Pair.first_output_id == first.c.id)
+        .join(second, Pair.second_output_id == second.c.id)
+        .where(Pair.study_id == study.id)
+    )
+    if {tuple(row) for row in db.execute(query)} != set(zip(pairs["output_a"], pairs["output_b"], strict=True)):
+        raise DiscernError(
+            f"{folder}: another study is called {study.name!r}, with other pairs, and its votes belong to those; "
+            "give a name of its own to this one"
+        )
+    return study
+
+
+def _store_images(
+    workspace: Workspace, store: Store, pairs: pd.DataFrame, progress: Progress
+) -> dict[str, tuple[int, int]]:
+    """Copy every image that a trial or an experimenter will see, after a check of its pixels; returns their sizes."""
+    hashes = sorted(set(pairs["image"]) | set(pairs["output_a"]) | set(pairs["output_b"]))
+    sizes = {}
+    for done, sha256 in enumerate(hashes, 1):
+        height, width = workspace.get_image(sha256).shape[:2]
+        store.put_image(sha256, workspace.image_path(sha256))
+        sizes[sha256] = (width, height)
+        progress("storing images", done, len(hashes))
+    return sizes
+
+
+def _insert_pairs(
+    db: Session, study: Study, methods: Sequence[str], pairs: pd.DataFrame, sizes: dict[str, tuple[int, int]]
+) -> None:
+    """In flow order: methods, LR images, outputs, pairs, and a tally for people and one for simulated subjects."""
+    position = {method: index for index, method in enumerate(methods)}
+    db.execute(insert(Method), [{"study_id": study.id, "position": i, "name": m} for m, i in position.items()])
+    images = _insert_images(db, study, pairs, sizes)
+    outputs = _insert_outputs(db, study, pairs, images, position, sizes)
+    rows = [_pair(study, row, images, outputs, position) for row in pairs.to_dict("records")]
+    keys = db.scalars(insert(Pair).returning(Pair.id), rows).all()
+    db.execute(insert(Tally), [{"pair_id": key, "simulated": s} for key in keys for s in (False, True)])
+
+
+def _insert_images(
+    db: Session, study: Study, pairs: pd.DataFrame, sizes: dict[str, tuple[int, int]]
+) -> dict[str, int]:
+    rows = [
+        {"study_id": study.id, "stem": stem, "sha256": sha256, "width": sizes[sha256][0], "height": sizes[sha256][1]}
+        for stem, sha256 in sorted(set(zip(pairs["stem"], pairs["image"], strict=True)))
+    ]
+    made = db.execute(insert(LowResolutionImage).returning(LowResolutionImage.stem, LowResolutionImage.id), rows)
+    return {stem: key for stem, key in made}
+
+
+def _insert_outputs(
+    db: Session,
+    study: Study,
+    pairs: pd.DataFrame,
+    images: dict[str, int],
+    position: dict[str, int],
+    sizes: dict[str, tuple[int, int]],
+) -> dict[tuple[int, int], int]:
+    """The key of each output by LR image and method."""
+    sides = [pairs[["stem", f"method_{side}", f"output_{side}"]].set_axis(["stem", "method", "sha256"], axis=1)
+             for side in "ab"]
+    rows = [
+        {
+            "study_id": study.id,
+            "low_resolution_image_id": images[row["stem"]],
+            "method_position": position[row["method"]],
+            "sha256": row["sha256"],
+            "width": sizes[row["sha256"]][0],
+            "height": sizes[row["sha256"]][1],
+        }
+        for row in pd.concat(sides).drop_duplicates(["stem", "method"]).to_dict("records")
+    ]
+    made = db.execute(
+        insert(Output).returning(Output.low_resolution_image_id, Output.method_position, Output.id), rows
+    )
+    return {(image, method): key for image, method, key in made}
+
+
+def _pair(
+    study: Study,
+    row: dict[Any, Any],
+    images: dict[str, int],
+    outputs: dict[tuple[int, int], int],
+    position: dict[str, int],
+) -> dict[str, Any]:
+    image = images[row["stem"]]
+    first, second = sorted((position[row["method_a"]], position[row["method_b"]]))
+    return {
+        "study_id": study.id,
+        "low_resolution_image_id": image,
+        "first": first,
+        "second": second,
+        "first_output_id": outputs[image, first],
+        "second_output_id": outputs[image, second],
+        "group": row["group"],
+        "rank": row["rank"],
+        "distance": row["distance"],
+        "semantics": row["semantics"],
+        "score": row["score"],
+    }

@@ -14,6 +14,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from pydantic_core import ErrorDetails
 
 from pipelines.errors import DiscernError
+from pipelines.workspace import write_json
+
+RECORD = "study.json"
 
 MethodId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$")]
 
@@ -162,6 +165,33 @@ def load(path: Path) -> Study:
     except ValidationError as error:
         raise StudyError("\n".join(f"{path}: {_describe(problem)}" for problem in error.errors())) from None
     return _with_absolute_paths(study, path)
+
+
+def record(study: Study) -> None:
+    """Keep the study in its workspace, so that the folder alone says what it holds.
+
+    Raises:
+        WorkspaceError: it cannot be written.
+    """
+    write_json(study.workspace / RECORD, study.model_dump(mode="json"))
+
+
+def recorded(workspace: Path) -> Study:
+    """The study that a workspace was made from, as `record` kept it; its paths are those of the machine that ran it.
+
+    Raises:
+        StudyError: the folder is no workspace, or was made by a version that kept no record.
+    """
+    path = workspace / RECORD
+    try:
+        study = Study.model_validate_json(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise StudyError(
+            f"{workspace}: not the workspace of a study ({RECORD}: {error.strerror}); `discern run STUDY` makes one"
+        ) from error
+    except ValueError as error:
+        raise StudyError(f"{path}: damaged, or of another version of Discern; run the study again") from error
+    return study.model_copy(update={"workspace": workspace.absolute()})
 
 
 def _describe(problem: ErrorDetails) -> str:

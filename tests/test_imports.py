@@ -36,7 +36,7 @@ GRAPH = {module: imports_of(module) for module in MODULES}
 
 
 def test_the_graph_is_not_empty() -> None:
-    assert "pipelines.selection.stage" in GRAPH["app.studies"]
+    assert "pipelines.selection.stage" in GRAPH["app.runs"]
     assert len(GRAPH) > 30
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pipelines import executor
 from pipelines.errors import DiscernError
 from pipelines.progress import Progress, silent
-from pipelines.selection import distances, mad, semantics
+from pipelines.selection import distances, mad, selected, semantics
 from pipelines.selection.distances import Distance
 from pipelines.study import Selection, Study
 from pipelines.super_resolution import stage as super_resolution
@@ -33,22 +33,6 @@ DISTANCES = pa.schema(
     }
 )
 EMBEDDINGS = pa.schema({"semantics": pa.string(), "image": pa.string(), "embedding": pa.list_(pa.float32())})
-PAIRS = pa.schema(
-    {
-        "group": pa.string(),
-        "method_a": pa.string(),
-        "method_b": pa.string(),
-        "rank": pa.int32(),  # 1 for the first choice of this pair of methods
-        "image": pa.string(),
-        "stem": pa.string(),
-        "output_a": pa.string(),
-        "output_b": pa.string(),
-        "distance": pa.float64(),  # D1
-        "semantics": pa.float64(),  # D2 when it was chosen
-        "score": pa.float64(),  # D1 + trade-off x D2
-        "rank_by_distance": pa.int32(),  # what D1 alone would have made of it
-    }
-)
 
 
 @dataclass(frozen=True)
@@ -93,11 +77,6 @@ class Candidates:
         return hashlib.sha256(text.encode() + self.d1.tobytes()).hexdigest()
 
 
-def pairs_manifest(workspace: Workspace) -> Manifest:
-    """The selected pairs."""
-    return workspace.manifest("pairs", PAIRS, ["group", "method_a", "method_b", "rank"])
-
-
 def check(study: Study) -> None:
     """Fail before any work where the study asks for a distance or an embedding that cannot be had.
 
@@ -121,7 +100,7 @@ def run(study: Study, workspace: Workspace, progress: Progress = silent) -> Repo
     candidates = _candidates(study, workspace, outputs)
     inputs = candidates.digest(study)
     previous = workspace.read_provenance("selection")
-    table = pairs_manifest(workspace)
+    table = selected.manifest(workspace)
     new = previous is None or previous["inputs_sha256"] != inputs or table.read().empty
     if new:
         table.replace(_select(study, workspace, candidates))

@@ -10,7 +10,7 @@ import pytest
 from pipelines import ingest
 from pipelines import study as studies
 from pipelines.errors import DiscernError, WeightsError
-from pipelines.selection import distances, mad, semantics, stage
+from pipelines.selection import distances, mad, selected, semantics, stage
 from pipelines.study import Study
 from pipelines.super_resolution import stage as super_resolution
 from pipelines.workspace import Workspace
@@ -29,7 +29,7 @@ def run(path: Path) -> tuple[Study, Workspace, stage.Report]:
 
 def test_the_picks_follow_from_the_pixels(make_study: MakeStudy) -> None:
     study, workspace, report = run(make_study(images=6))
-    table = stage.pairs_manifest(workspace).read()
+    table = selected.manifest(workspace).read()
     assert (report.pairs, report.new, report.problems) == (6, True, ())
     outputs = super_resolution.outputs(study, workspace)
     sha = {(row["stem"], row["method"]): row["sha256"] for _, row in outputs.iterrows()}
@@ -67,13 +67,13 @@ def test_renamed_images_are_selected_under_their_new_names(make_study: MakeStudy
         (tmp_path / "lr" / f"image_{index}.png").rename(tmp_path / "lr" / f"new_{index}.png")
     _, workspace, report = run(path)
     assert report.new
-    assert set(stage.pairs_manifest(workspace).read()["stem"]) <= {"new_0", "new_1", "new_2"}
+    assert set(selected.manifest(workspace).read()["stem"]) <= {"new_0", "new_1", "new_2"}
 
 
 def test_an_output_that_was_damaged_and_made_again_is_selected_again(make_study: MakeStudy, tmp_path: Path) -> None:
     path = make_study(images=4)
     _, whole, _ = run(path)
-    expected = stage.pairs_manifest(whole).read()
+    expected = selected.manifest(whole).read()
     for kept in ("distances", "pairs"):
         for part in (whole.root / "manifests" / kept).iterdir():
             part.unlink()
@@ -85,7 +85,7 @@ def test_an_output_that_was_damaged_and_made_again_is_selected_again(make_study:
     damaged.unlink()
     _, _, mended = run(path)
     assert mended.new
-    assert stage.pairs_manifest(whole).read().equals(expected)
+    assert selected.manifest(whole).read().equals(expected)
 
 
 def test_an_image_without_all_outputs_is_left_out_for_that_method_only(make_study: MakeStudy, tmp_path: Path) -> None:
@@ -93,7 +93,7 @@ def test_an_image_without_all_outputs_is_left_out_for_that_method_only(make_stud
         save(tmp_path / "done" / f"image_{index}.png", textured(50 + index, 96, 128))
     method = '\n[[methods]]\nid = "done"\nkind = "folder"\nfolder = "done"\n'
     _, workspace, _ = run(make_study(images=4, replace={"per_pair = 2": "per_pair = 3"}, extra=method))
-    table = stage.pairs_manifest(workspace).read()
+    table = selected.manifest(workspace).read()
     with_done = table[(table["method_a"] == "done") | (table["method_b"] == "done")]
     assert set(with_done["stem"]) == {"image_0", "image_1", "image_2"}
     assert "image_3" in set(table[(table["method_a"] != "done") & (table["method_b"] != "done")]["stem"])
@@ -104,7 +104,7 @@ def test_unlabelled_images_are_never_selected(make_study: MakeStudy, tmp_path: P
         save(tmp_path / "more" / f"more_{index}.png", textured(80 + index))
     path = make_study(images=3, replace={'folder = "lr"': 'folder = "lr"\nunlabelled = "more"'})
     _, workspace, _ = run(path)
-    assert set(stage.pairs_manifest(workspace).read()["stem"]) <= {"image_0", "image_1", "image_2"}
+    assert set(selected.manifest(workspace).read()["stem"]) <= {"image_0", "image_1", "image_2"}
 
 
 def test_fewer_images_than_k_is_one_clear_error(make_study: MakeStudy) -> None:
@@ -115,7 +115,7 @@ def test_fewer_images_than_k_is_one_clear_error(make_study: MakeStudy) -> None:
 
 def test_equal_outputs_of_two_methods_have_distance_zero(make_study: MakeStudy) -> None:
     _, workspace, _ = run(make_study(images=3, replace={'"bicubic_unsharp"': '"bicubic"'}))
-    table = stage.pairs_manifest(workspace).read()
+    table = selected.manifest(workspace).read()
     same = table[(table["method_a"] == "bicubic") & (table["method_b"] == "sharp")]
     np.testing.assert_array_equal(same["distance"], 0)
 

@@ -1,0 +1,1 @@
+"""Who may do what: sessions, roles, and what a browser must be told."""

@@ -1,0 +1,78 @@
+"""What every answer tells the browser, where unsafe requests may come from, and how often a password may be tried."""
+
+from urllib.parse import urlsplit
+
+from limits import RateLimitItemPerMinute
+from limits.storage import MemoryStorage
+from limits.strategies import MovingWindowRateLimiter
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+    "connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    # Not `no-referrer`: with it, browsers send `Origin: null` with forms, and those could not be told from foreign ones.
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), microphone=(), geolocation=(), interest-cohort=()",
+}
+
+
+class Browser:
+    """Middleware: refuses unsafe requests that another site made a browser send, and sets the headers above.
+
+    Browsers say where a request comes from: `Sec-Fetch-Site`, which plain-http hosts other than localhost do not get, or
+    else `Origin`. A program that is no browser sends neither, and carries nobody's cookies.
+    """
+
+    def __init__(self, app: ASGIApp, public_url: str | None = None) -> None:
+        self.app = app
+        self.public_host = urlsplit(public_url).netloc if public_url else None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in HEADERS.items():
+                    headers.setdefault(name, value)
+                headers.setdefault("Cache-Control", "no-store")
+            await send(message)
+
+        if scope["method"] not in SAFE_METHODS and not self._same_site(Headers(scope=scope)):
+            refusal = JSONResponse({"detail": "refused: this request was sent by another site"}, status_code=403)
+            await refusal(scope, receive, send_with_headers)
+            return
+        await self.app(scope, receive, send_with_headers)
+
+    def _same_site(self, headers: Headers) -> bool:
+        fetched_from = headers.get("sec-fetch-site")
+        if fetched_from is not None:
+            return fetched_from in ("same-origin", "none")
+        origin = headers.get("origin")
+        return origin is None or urlsplit(origin).netloc in (headers.get("host"), self.public_host)
+
+
+class Throttle:
+    """Counts failed attempts, so that passwords cannot be guessed in bulk."""
+
+    def __init__(self, attempts: int = 10, minutes: int = 15) -> None:
+        self._limit = RateLimitItemPerMinute(attempts, minutes)
+        self._limiter = MovingWindowRateLimiter(MemoryStorage())
+
+    def allows(self, *key: str) -> bool:
+        """Whether one more attempt is left."""
+        return self._limiter.test(self._limit, *key)
+
+    def count(self, *key: str) -> None:
+        """Record a failed attempt."""
+        self._limiter.hit(self._limit, *key)

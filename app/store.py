@@ -1,0 +1,61 @@
+"""Images by the hash of their pixels, and finished models: in a folder, or in an object store that all hosts share."""
+
+import hashlib
+from pathlib import Path
+
+import obstore
+from obstore.exceptions import BaseError
+from obstore.store import ObjectStore, from_url
+
+from pipelines.errors import DiscernError
+
+
+class Store:
+    """Content that never changes, under keys that follow from it.
+
+    Args:
+        url: `file:///folder`, `s3://bucket/prefix`, `gs://...` or `az://...`; credentials come from the environment.
+
+    Raises:
+        DiscernError: the URL is of no such kind, or the folder cannot be made.
+    """
+
+    def __init__(self, url: str) -> None:
+        try:
+            self._store: ObjectStore = from_url(url, mkdir=True) if url.startswith("file:") else from_url(url)
+        except (BaseError, ValueError, OSError) as error:
+            raise DiscernError(f"DISCERN_STORE: {url!r} cannot be used: {error}") from error
+
+    def put_image(self, sha256: str, file: Path) -> None:
+        """Keep a PNG file under the hash of its pixels; nothing is done where it is there already."""
+        key = _image_key(sha256)
+        try:
+            obstore.head(self._store, key)
+        except FileNotFoundError:
+            obstore.put(self._store, key, file.read_bytes())
+
+    def image(self, sha256: str) -> bytes:
+        """The PNG file of an image.
+
+        Raises:
+            FileNotFoundError: it is not there.
+        """
+        return bytes(obstore.get(self._store, _image_key(sha256)).bytes())
+
+    def put_model(self, archive: bytes) -> str:
+        """Keep a zipped model, and return its key."""
+        key = f"models/{hashlib.sha256(archive).hexdigest()}.zip"
+        obstore.put(self._store, key, archive)
+        return key
+
+    def model(self, key: str) -> bytes:
+        """The zipped model of a key.
+
+        Raises:
+            FileNotFoundError: it is not there.
+        """
+        return bytes(obstore.get(self._store, key).bytes())
+
+
+def _image_key(sha256: str) -> str:
+    return f"images/{sha256[:2]}/{sha256}.png"

@@ -1,0 +1,1 @@
+"""What a subject sees and does."""

@@ -1,0 +1,50 @@
+"""Becoming a subject: from an invitation and a consent to a row with a seed of its own."""
+
+import secrets
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from app import studies
+from app.models import Invite, Pair, Study, Subject
+from pipelines.errors import DiscernError
+
+
+def find_invite(db: Session, token: str, *, lock: bool = False) -> Invite | None:
+    """The invitation of a link, unless it is unknown or revoked."""
+    query = select(Invite).where(Invite.token == token, Invite.revoked.is_(False))
+    return db.scalar(query.with_for_update() if lock else query)
+
+
+def returning(db: Session, invite: Invite, current: Subject | None) -> Subject | None:
+    """Who comes back with an invitation: the holder of a single one, or, to a shared one, this browser's subject."""
+    if invite.kind == "single":
+        return db.scalar(select(Subject).where(Subject.invite_id == invite.id))
+    return current if current is not None and current.invite_id == invite.id else None
+
+
+def enrol(db: Session, invite: Invite) -> Subject:
+    """A new subject, who has just agreed to the current consent.
+
+    Raises:
+        DiscernError: the study is not open.
+    """
+    # Locked, so that two people who come at once do not get one number.
+    study = db.scalars(select(Study).where(Study.id == invite.study_id).with_for_update(key_share=True)).one()
+    if study.state != "open":
+        raise DiscernError("this study is not open now; ask the person who invited you")
+    number = db.scalar(select(func.max(Subject.number)).where(Subject.study_id == study.id)) or 0
+    pairs = db.scalar(select(func.count()).select_from(Pair).where(Pair.study_id == study.id)) or 0
+    subject = Subject(
+        study_id=study.id,
+        invite_id=invite.id,
+        simulated=invite.simulated,
+        number=number + 1,
+        seed=secrets.randbits(63),
+        consent_id=studies.consent(db, study).id,
+        completion_code=secrets.token_hex(4).upper(),
+        total=min(study.trials_per_subject or pairs, pairs),
+    )
+    db.add(subject)
+    db.flush()
+    return subject
