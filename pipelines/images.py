@@ -119,6 +119,19 @@ def pixel_hash(pixels: Pixels) -> str:
     return digest.hexdigest()
 
 
+def decode_bytes(content: bytes) -> Pixels:
+    """The pixels, (height, width, 3) uint8, of a file that `encode_png` made.
+
+    Raises:
+        ImageError: it is no image.
+    """
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            return np.asarray(image.convert("RGB")).copy()
+    except (OSError, SyntaxError, ValueError) as error:
+        raise ImageError(f"not an image that can be read ({error})") from error
+
+
 def encode_png(pixels: Pixels) -> bytes:
     """The pixels, (height, width, 3) uint8, as a PNG file without metadata."""
     buffer = io.BytesIO()

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from app import studies
+from app import runs, simulation
 from app.demo import inputs
 from pipelines import executor, full_reference, images
 from pipelines.calibration import pretraining
@@ -31,7 +31,7 @@ from pipelines.ranking import stage as ranking
 from pipelines.ranking.counts import Votes
 from pipelines.ranking.observers import Population
 from pipelines.ranking.stage import Ranking
-from pipelines.selection import stage as selection
+from pipelines.selection import selected
 from pipelines.study import Study
 from pipelines.super_resolution import stage as super_resolution
 from pipelines.workspace import Workspace, write_json
@@ -47,7 +47,7 @@ class Result:
     """What the demo made, and where it lies."""
 
     directory: Path
-    run: studies.Summary
+    run: runs.Summary
     ranking: Ranking
     pretraining: Fit
     calibration: Calibration
@@ -87,7 +87,7 @@ def run(directory: Path, progress: Progress) -> Result:
         DiscernError: the directory cannot be used, or its study file was changed into one that cannot run.
     """
     started = time.monotonic()
-    summary = studies.run(inputs.prepare(directory, progress), progress)
+    summary = runs.run(inputs.prepare(directory, progress), progress)
     study, workspace = summary.study, summary.workspace
     with workspace.lock():
         votes = simulate_votes(study, workspace, directory, progress)
@@ -107,7 +107,7 @@ def simulate_votes(study: Study, workspace: Workspace, directory: Path, progress
 
     What they prefer follows from the observers' metric of each output against the original.
     """
-    pairs = selection.pairs_manifest(workspace).read()
+    pairs = selected.manifest(workspace).read()
     stems = sorted(set(pairs["stem"]))
     scores = _score_outputs(study, workspace, directory, stems, progress)
     return observers.simulate(
@@ -119,6 +119,15 @@ def simulate_votes(study: Study, workspace: Workspace, directory: Path, progress
         subjects=[f"simulated-{number:02d}" for number in range(1, SUBJECTS + 1)],
         seed=study.seed,
     )
+
+
+def write_quality(study: Study, workspace: Workspace, directory: Path, progress: Progress) -> None:
+    """Keep in the workspace what simulated subjects judge by, for those who vote through the server."""
+    stems = sorted(set(selected.manifest(workspace).read()["stem"]))
+    path = workspace.root / simulation.QUALITY
+    if not path.exists():
+        scores = _score_outputs(study, workspace, directory, stems, progress)
+        simulation.write_quality(path, stems, study.method_ids, observers.quality_of(scores))
 
 
 def _as_indices(pairs: pd.DataFrame, stems: list[str], methods: tuple[str, ...]) -> NDArray[np.int64]:

@@ -108,39 +108,6 @@ def upgrade() -> None:
     sa.UniqueConstraint('study_id', 'name', name=op.f('uq_methods_study_id_name')),
     sa.UniqueConstraint('study_id', 'position', name=op.f('uq_methods_study_id_position'))
     )
-    op.create_table('rankings',
-    sa.Column('id', sa.BigInteger(), sa.Identity(always=True), nullable=False),
-    sa.Column('study_id', sa.BigInteger(), nullable=False),
-    sa.Column('voters', sa.Text(), nullable=False),
-    sa.Column('votes', sa.Integer(), nullable=False),
-    sa.Column('ridge', sa.Double(), nullable=False),
-    sa.Column('level', sa.Double(), nullable=False),
-    sa.Column('result', postgresql.JSONB(astext_type=sa.Text()), nullable=False),
-    sa.Column('created_by', sa.Text(), nullable=False),
-    sa.Column('created_at', sa.DateTime(timezone=True), server_default=sa.text('now()'), nullable=False),
-    sa.CheckConstraint("voters IN ('people', 'simulated')", name=op.f('ck_rankings_voters')),
-    sa.CheckConstraint('ridge >= 0 AND level > 0 AND level < 1', name=op.f('ck_rankings_settings')),
-    sa.CheckConstraint('votes > 0', name=op.f('ck_rankings_votes')),
-    sa.ForeignKeyConstraint(['study_id'], ['studies.id'], name=op.f('fk_rankings_study_id')),
-    sa.PrimaryKeyConstraint('id', name=op.f('pk_rankings')),
-    sa.UniqueConstraint('id', 'study_id', name=op.f('uq_rankings_id_study_id'))
-    )
-    op.create_index(op.f('ix_rankings_study_id'), 'rankings', ['study_id'], unique=False)
-    op.create_table('calibrations',
-    sa.Column('id', sa.BigInteger(), sa.Identity(always=True), nullable=False),
-    sa.Column('study_id', sa.BigInteger(), nullable=False),
-    sa.Column('ranking_id', sa.BigInteger(), nullable=False),
-    sa.Column('options', postgresql.JSONB(astext_type=sa.Text()), nullable=False),
-    sa.Column('result', postgresql.JSONB(astext_type=sa.Text()), nullable=True),
-    sa.Column('model', sa.Text(), nullable=True),
-    sa.Column('created_by', sa.Text(), nullable=False),
-    sa.Column('created_at', sa.DateTime(timezone=True), server_default=sa.text('now()'), nullable=False),
-    sa.CheckConstraint('(result IS NULL) = (model IS NULL)', name=op.f('ck_calibrations_result_with_model')),
-    sa.ForeignKeyConstraint(['ranking_id', 'study_id'], ['rankings.id', 'rankings.study_id'], name=op.f('fk_calibrations_ranking_id_study_id')),
-    sa.ForeignKeyConstraint(['study_id'], ['studies.id'], name=op.f('fk_calibrations_study_id')),
-    sa.PrimaryKeyConstraint('id', name=op.f('pk_calibrations'))
-    )
-    op.create_index(op.f('ix_calibrations_study_id'), 'calibrations', ['study_id'], unique=False)
     op.create_table('outputs',
     sa.Column('id', sa.BigInteger(), sa.Identity(always=True), nullable=False),
     sa.Column('study_id', sa.BigInteger(), nullable=False),
@@ -180,28 +147,6 @@ def upgrade() -> None:
     sa.UniqueConstraint('study_id', 'number', name=op.f('uq_subjects_study_id_number'))
     )
     op.create_index(op.f('ix_subjects_invite_id'), 'subjects', ['invite_id'], unique=False)
-    op.create_table('jobs',
-    sa.Column('id', sa.BigInteger(), sa.Identity(always=True), nullable=False),
-    sa.Column('calibration_id', sa.BigInteger(), nullable=False),
-    sa.Column('status', sa.Text(), server_default='queued', nullable=False),
-    sa.Column('attempt', sa.Integer(), server_default=sa.text('0'), nullable=False),
-    sa.Column('cancel_requested', sa.Boolean(), server_default=sa.text('false'), nullable=False),
-    sa.Column('task', sa.Text(), server_default='', nullable=False),
-    sa.Column('done', sa.Integer(), server_default=sa.text('0'), nullable=False),
-    sa.Column('total', sa.Integer(), server_default=sa.text('0'), nullable=False),
-    sa.Column('log', postgresql.ARRAY(sa.Text()), server_default=sa.text("'{}'"), nullable=False),
-    sa.Column('error', sa.Text(), nullable=True),
-    sa.Column('created_at', sa.DateTime(timezone=True), server_default=sa.text('now()'), nullable=False),
-    sa.Column('started_at', sa.DateTime(timezone=True), nullable=True),
-    sa.Column('finished_at', sa.DateTime(timezone=True), nullable=True),
-    sa.CheckConstraint("(status = 'failed') = (error IS NOT NULL)", name=op.f('ck_jobs_error')),
-    sa.CheckConstraint("(status IN ('succeeded', 'failed', 'cancelled')) = (finished_at IS NOT NULL)", name=op.f('ck_jobs_finished')),
-    sa.CheckConstraint("status IN ('queued', 'running', 'succeeded', 'failed', 'cancelled')", name=op.f('ck_jobs_status')),
-    sa.CheckConstraint('done >= 0 AND total >= 0 AND done <= total', name=op.f('ck_jobs_progress')),
-    sa.ForeignKeyConstraint(['calibration_id'], ['calibrations.id'], name=op.f('fk_jobs_calibration_id')),
-    sa.PrimaryKeyConstraint('id', name=op.f('pk_jobs')),
-    sa.UniqueConstraint('calibration_id', name=op.f('uq_jobs_calibration_id'))
-    )
     op.create_table('pairs',
     sa.Column('id', sa.BigInteger(), sa.Identity(always=True), nullable=False),
     sa.Column('study_id', sa.BigInteger(), nullable=False),
@@ -289,12 +234,74 @@ def upgrade() -> None:
     sa.UniqueConstraint('trial_id', name=op.f('uq_votes_trial_id'))
     )
     op.create_index(op.f('ix_votes_received_at'), 'votes', ['received_at'], unique=False)
+    op.create_table('rankings',
+    sa.Column('id', sa.BigInteger(), sa.Identity(always=True), nullable=False),
+    sa.Column('study_id', sa.BigInteger(), nullable=False),
+    sa.Column('voters', sa.Text(), nullable=False),
+    sa.Column('votes', sa.Integer(), nullable=False),
+    sa.Column('last_vote_id', sa.BigInteger(), nullable=False),
+    sa.Column('ridge', sa.Double(), nullable=False),
+    sa.Column('level', sa.Double(), nullable=False),
+    sa.Column('result', postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+    sa.Column('created_by', sa.Text(), nullable=False),
+    sa.Column('created_at', sa.DateTime(timezone=True), server_default=sa.text('now()'), nullable=False),
+    sa.CheckConstraint("voters IN ('people', 'simulated')", name=op.f('ck_rankings_voters')),
+    sa.CheckConstraint('ridge >= 0 AND level > 0 AND level < 1', name=op.f('ck_rankings_settings')),
+    sa.CheckConstraint('votes > 0', name=op.f('ck_rankings_votes')),
+    sa.ForeignKeyConstraint(['last_vote_id'], ['votes.id'], name=op.f('fk_rankings_last_vote_id')),
+    sa.ForeignKeyConstraint(['study_id'], ['studies.id'], name=op.f('fk_rankings_study_id')),
+    sa.PrimaryKeyConstraint('id', name=op.f('pk_rankings')),
+    sa.UniqueConstraint('id', 'study_id', name=op.f('uq_rankings_id_study_id'))
+    )
+    op.create_index(op.f('ix_rankings_study_id'), 'rankings', ['study_id'], unique=False)
+    op.create_table('calibrations',
+    sa.Column('id', sa.BigInteger(), sa.Identity(always=True), nullable=False),
+    sa.Column('study_id', sa.BigInteger(), nullable=False),
+    sa.Column('ranking_id', sa.BigInteger(), nullable=False),
+    sa.Column('options', postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+    sa.Column('result', postgresql.JSONB(astext_type=sa.Text()), nullable=True),
+    sa.Column('model', sa.Text(), nullable=True),
+    sa.Column('created_by', sa.Text(), nullable=False),
+    sa.Column('created_at', sa.DateTime(timezone=True), server_default=sa.text('now()'), nullable=False),
+    sa.CheckConstraint('(result IS NULL) = (model IS NULL)', name=op.f('ck_calibrations_result_with_model')),
+    sa.ForeignKeyConstraint(['ranking_id', 'study_id'], ['rankings.id', 'rankings.study_id'], name=op.f('fk_calibrations_ranking_id_study_id')),
+    sa.ForeignKeyConstraint(['study_id'], ['studies.id'], name=op.f('fk_calibrations_study_id')),
+    sa.PrimaryKeyConstraint('id', name=op.f('pk_calibrations'))
+    )
+    op.create_index(op.f('ix_calibrations_study_id'), 'calibrations', ['study_id'], unique=False)
+    op.create_table('jobs',
+    sa.Column('id', sa.BigInteger(), sa.Identity(always=True), nullable=False),
+    sa.Column('calibration_id', sa.BigInteger(), nullable=False),
+    sa.Column('status', sa.Text(), server_default='queued', nullable=False),
+    sa.Column('attempt', sa.Integer(), server_default=sa.text('0'), nullable=False),
+    sa.Column('cancel_requested', sa.Boolean(), server_default=sa.text('false'), nullable=False),
+    sa.Column('task', sa.Text(), server_default='', nullable=False),
+    sa.Column('done', sa.Integer(), server_default=sa.text('0'), nullable=False),
+    sa.Column('total', sa.Integer(), server_default=sa.text('0'), nullable=False),
+    sa.Column('log', postgresql.ARRAY(sa.Text()), server_default=sa.text("'{}'"), nullable=False),
+    sa.Column('error', sa.Text(), nullable=True),
+    sa.Column('created_at', sa.DateTime(timezone=True), server_default=sa.text('now()'), nullable=False),
+    sa.Column('started_at', sa.DateTime(timezone=True), nullable=True),
+    sa.Column('finished_at', sa.DateTime(timezone=True), nullable=True),
+    sa.CheckConstraint("(status = 'failed') = (error IS NOT NULL)", name=op.f('ck_jobs_error')),
+    sa.CheckConstraint("(status IN ('succeeded', 'failed', 'cancelled')) = (finished_at IS NOT NULL)", name=op.f('ck_jobs_finished')),
+    sa.CheckConstraint("status IN ('queued', 'running', 'succeeded', 'failed', 'cancelled')", name=op.f('ck_jobs_status')),
+    sa.CheckConstraint('done >= 0 AND total >= 0 AND done <= total', name=op.f('ck_jobs_progress')),
+    sa.ForeignKeyConstraint(['calibration_id'], ['calibrations.id'], name=op.f('fk_jobs_calibration_id')),
+    sa.PrimaryKeyConstraint('id', name=op.f('pk_jobs')),
+    sa.UniqueConstraint('calibration_id', name=op.f('uq_jobs_calibration_id'))
+    )
     op.execute(APPEND_ONLY)
 
 
 
 def downgrade() -> None:
     """Take back."""
+    op.drop_table('jobs')
+    op.drop_index(op.f('ix_calibrations_study_id'), table_name='calibrations')
+    op.drop_table('calibrations')
+    op.drop_index(op.f('ix_rankings_study_id'), table_name='rankings')
+    op.drop_table('rankings')
     op.drop_index(op.f('ix_votes_received_at'), table_name='votes')
     op.drop_table('votes')
     op.drop_index(op.f('ix_trials_pair_id'), table_name='trials')
@@ -304,15 +311,10 @@ def downgrade() -> None:
     op.drop_table('sessions')
     op.drop_index(op.f('ix_pairs_study_id_first_second'), table_name='pairs')
     op.drop_table('pairs')
-    op.drop_table('jobs')
     op.drop_index(op.f('ix_subjects_invite_id'), table_name='subjects')
     op.drop_table('subjects')
     op.drop_index(op.f('ix_outputs_study_id_sha256'), table_name='outputs')
     op.drop_table('outputs')
-    op.drop_index(op.f('ix_calibrations_study_id'), table_name='calibrations')
-    op.drop_table('calibrations')
-    op.drop_index(op.f('ix_rankings_study_id'), table_name='rankings')
-    op.drop_table('rankings')
     op.drop_table('methods')
     op.drop_table('low_resolution_images')
     op.drop_index(op.f('ix_invites_study_id'), table_name='invites')

@@ -26,7 +26,7 @@ from pipelines.workspace import Workspace
 
 @dataclass(frozen=True)
 class Calibration:
-    """What stage two made: the model, kept in `models/calibrated`, and how it was trained."""
+    """What stage two made: the model, kept among the workspace's models, and how it was trained."""
 
     model: CalibratedModel
     training: Training
@@ -40,6 +40,7 @@ def run(
     scores: Mapping[str, float],
     *,
     ranking: Mapping[str, Any],
+    name: str = "calibrated",
     progress: Progress = silent,
 ) -> Calibration:
     """Train the rectifier of a frozen quality model on the study's unlabelled outputs and rated images.
@@ -50,6 +51,7 @@ def run(
         base: q_w.
         scores: mu of every method of the study.
         ranking: where mu came from; kept with the model.
+        name: of the model's folder among the workspace's models.
         progress: called after each image and each epoch.
 
     Raises:
@@ -74,7 +76,7 @@ def run(
     calibrated = CalibratedModel(base, Rectifier.from_state(result.state))
     provenance = _provenance(study, base, options, result, sorted(rated.held_out_sources), ranking)
     provenance["seconds"] = round(time.monotonic() - started, 3)
-    model.save(workspace.root / "models" / "calibrated", calibrated, provenance)
+    model.save(workspace.root / "models" / name, calibrated, provenance)
     return Calibration(calibrated, result, int(outputs["image"].nunique()))
 
 

@@ -1,0 +1,1 @@
+"""Deciding: importing studies, inviting, fitting rankings, launching calibrations."""

@@ -1,0 +1,136 @@
+"""Calibrations: launched from a ranking, run on a worker, kept with their figures and their model."""
+
+import io
+import time
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session, sessionmaker
+
+from app.admins import jobs
+from app.experimenters import tallies
+from app.experimenters.tallies import Voters
+from app.models import Calibration, Job, Ranking, Study
+from app.store import Store
+from pipelines import study as study_files
+from pipelines.errors import DiscernError
+from pipelines.progress import Progress
+from pipelines.ranking.counts import Votes
+from pipelines.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a calibration works with, read from the database before it begins."""
+
+    key: int
+    study: study_files.Study
+    ranking: dict[str, Any]
+    votes: Votes
+
+
+def launch(db: Session, study: Study, ranking_id: int, *, created_by: str) -> Calibration:
+    """Queue a calibration with a ranking of the study.
+
+    Raises:
+        DiscernError: there is no such ranking, or the study names nothing to learn from.
+    """
+    ranking = db.get(Ranking, ranking_id)
+    if ranking is None or ranking.study_id != study.id:
+        raise DiscernError(f"ranking: study {study.name!r} has no ranking {ranking_id}; fit one first")
+    description = study_files.Study.model_validate(study.description)
+    if description.calibration.rated is None or description.images.unlabelled is None:
+        raise DiscernError(
+            f"study {study.name!r} cannot be calibrated: its study file names no calibration.rated, "
+            "or no images.unlabelled, to learn from; add them, run it, and import it under another name"
+        )
+    options = description.calibration.model_dump(mode="json")
+    calibration = Calibration(study_id=study.id, ranking_id=ranking.id, options=options, created_by=created_by)
+    db.add(calibration)
+    db.flush()
+    calibration.job = Job(calibration_id=calibration.id)
+    db.flush()
+    jobs.enqueue(db, calibration.job, "gpu" if description.execution.device.startswith("cuda") else "cpu")
+    db.refresh(calibration)
+    return calibration
+
+
+def run(sessions: sessionmaker[Session], store: Store, job_id: int, attempt: int) -> None:
+    """The work of a job, in a process of its own: both stages, the evaluation, and the model into the store.
+
+    Raises:
+        SupersededError: the job was cancelled, or another attempt has begun.
+        DiscernError: the stages say what is missing.
+    """
+    started = time.monotonic()
+    with sessions() as db:
+        order = _order(db, job_id)
+    progress = jobs.reporter(sessions, job_id, attempt, time.monotonic)
+    result, folder = _calibrate(order, progress)
+    model = store.put_model(_zip(folder))
+    result["seconds"] = round(time.monotonic() - started, 1)
+    with sessions.begin() as db:
+        jobs.write(db, job_id, attempt, {Job.status: "succeeded", Job.finished_at: func.now()})
+        calibration = db.get_one(Calibration, order.key)
+        calibration.result, calibration.model = result, model
+
+
+def _order(db: Session, job_id: int) -> Order:
+    calibration = db.scalars(select(Calibration).join(Job).where(Job.id == job_id)).one()
+    study, ranking = db.get_one(Study, calibration.study_id), calibration.ranking
+    voters: Voters = "simulated" if ranking.voters == "simulated" else "people"
+    # The votes that the ranking was fitted to: later ones would make its figures look different from what they are.
+    votes = tallies.votes(db, study, voters, up_to=ranking.last_vote_id)
+    assert votes is not None, "a ranking has votes"
+    description = study_files.Study.model_validate(study.description)
+    description = description.model_copy(update={"workspace": Path(study.workspace)})
+    return Order(calibration.id, description, ranking.result | {"id": ranking.id}, votes)
+
+
+def _calibrate(order: Order, progress: Progress) -> tuple[dict[str, Any], Path]:
+    """Stage one, stage two, evaluation; returns the figures and the folder of the model."""
+    # The science is imported here, so that a web host without torch can launch what another host will run.
+    from pipelines.calibration import pretraining
+    from pipelines.calibration import stage as calibration
+    from pipelines.evaluation import stage as evaluation
+    from pipelines.quality.model import QualityModel
+
+    study = order.study
+    if not study.workspace.is_dir():
+        raise DiscernError(
+            f"{study.workspace}: this worker does not see the workspace; mount it at the same path on every host"
+        )
+    workspace = Workspace(study.workspace)
+    name = f"calibration-{order.key}"
+    with workspace.lock():
+        fit = pretraining.run(study, workspace, progress)
+        scores = {row["method"]: row["score"] for row in order.ranking["methods"]}
+        made = calibration.run(
+            study, workspace, fit.model, scores, ranking=order.ranking, name=name, progress=progress
+        )
+        models: Mapping[str, QualityModel] = {"before": fit.model, "after": made.model}
+        figures = evaluation.run(study, workspace, order.votes, models, progress)
+    result = {
+        "two_afc": figures.as_dict(),
+        "quality_model": {"cross_validated_srcc": fit.srcc},
+        "training": {
+            "batch": made.training.batch,
+            "epochs": len(made.training.history) - 1,
+            "chosen_epoch": made.training.chosen,
+            "unlabelled_images": made.unlabelled_images,
+        },
+    }
+    return result, workspace.root / "models" / name
+
+
+def _zip(folder: Path) -> bytes:
+    """A folder as a zip file whose bytes follow from its contents alone."""
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as packed:
+        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+            packed.writestr(zipfile.ZipInfo(f"{folder.name}/{path.relative_to(folder)}"), path.read_bytes())
+    return archive.getvalue()

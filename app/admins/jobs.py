@@ -1,0 +1,200 @@
+"""Jobs on workers: queued in the transaction that asks for them, run in a process of their own, reported in a table.
+
+Our table says what is wanted and how far it is; procrastinate says which worker is at it. Each start of a job counts up
+its `attempt`, and only the current attempt may report, so that a worker that was taken for dead changes nothing.
+"""
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import Callable
+from typing import Any, Literal
+
+import procrastinate
+from procrastinate import JobContext, RetryStrategy
+from sqlalchemy import func, select, text, update
+from sqlalchemy.orm import Session, sessionmaker
+
+from app import children
+from app.models import Job
+from pipelines.progress import Progress
+
+Queue = Literal["cpu", "gpu"]
+QUEUES: tuple[Queue, ...] = ("cpu", "gpu")
+
+LOOK_SECONDS = 0.5
+PATIENCE_SECONDS = 10.0
+HEARTBEAT_SECONDS = 3.0
+STALLED_SECONDS = 12.0
+REPORT_SECONDS = 0.25
+ERROR_TAIL = 4000
+
+app = procrastinate.App(connector=procrastinate.PsycopgConnector())
+
+
+class SupersededError(Exception):
+    """The job was cancelled, or another attempt has begun: this one must stop and write nothing."""
+
+
+def enqueue(db: Session, job: Job, queue: Queue) -> None:
+    """Put a job on a queue; it is there if the transaction commits."""
+    connection = db.connection().connection.driver_connection
+    run_job.configure(queue=queue, connection=connection).defer(job_id=job.id)
+
+
+def cancel(db: Session, job_id: int) -> None:
+    """Stop a job, or keep it from starting; one that has ended stays as it is."""
+    job = db.scalars(select(Job).where(Job.id == job_id).with_for_update()).one()
+    if job.status == "queued":
+        job.status, job.cancel_requested, job.finished_at = "cancelled", True, func.now()
+    elif job.status == "running":
+        job.cancel_requested = True
+
+
+def reporter(sessions: sessionmaker[Session], job_id: int, attempt: int, clock: Callable[[], float]) -> Progress:
+    """Progress of an attempt into its row, at most a few times a second; a line of the log for each task.
+
+    Raises:
+        SupersededError: by the reporter, when this attempt is no longer the current one.
+    """
+    current, reported = "", 0.0
+
+    def report(task: str, done: int, total: int) -> None:
+        nonlocal current, reported
+        if task == current and done < total and clock() - reported < REPORT_SECONDS:
+            return
+        values: dict[Any, Any] = {Job.task: task, Job.done: done, Job.total: total}
+        if task != current:
+            values[Job.log] = func.array_append(Job.log, f"{task}: {total}")
+        with sessions.begin() as db:
+            write(db, job_id, attempt, values)
+        current, reported = task, clock()
+
+    return report
+
+
+def write(db: Session, job_id: int, attempt: int, values: dict[Any, Any]) -> None:
+    """Change the row of a running job.
+
+    Raises:
+        SupersededError: this attempt is not the current one.
+    """
+    mine = (Job.id == job_id) & (Job.attempt == attempt) & (Job.status == "running")
+    if db.execute(update(Job).where(mine).values(values).returning(Job.id)).first() is None:
+        raise SupersededError
+
+
+@app.task(name="run_job", queue="cpu", pass_context=True, retry=RetryStrategy(max_attempts=5))
+async def run_job(context: JobContext, job_id: int) -> None:
+    """Run a job in a process of its own until it ends, is cancelled, or this worker stops."""
+    sessions: sessionmaker[Session] = context.additional_context["sessions"]
+    attempt = await asyncio.to_thread(_begin, sessions, job_id)
+    if attempt is None:
+        return
+    lifeline = children.Lifeline()
+    process = await asyncio.create_subprocess_exec(
+        *children.command("job", str(job_id), str(attempt)),
+        stdin=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
+        pass_fds=(lifeline.reading,),
+        env=lifeline.environment(context.additional_context["environment"]),
+        start_new_session=True,
+    )
+    try:
+        cancelled, errors = await _watch(process, sessions, job_id)
+    except asyncio.CancelledError:
+        await _stop(process)
+        await asyncio.to_thread(_put_back, sessions, job_id, attempt)
+        raise
+    finally:
+        lifeline.close()
+    await asyncio.to_thread(_end, sessions, job_id, attempt, cancelled, process.returncode, errors)
+
+
+async def sweep_for_ever(worker: procrastinate.App, sessions: sessionmaker[Session]) -> None:
+    """Take up jobs whose worker died, and close those that the queue has given up."""
+    while True:
+        for stalled in await worker.job_manager.get_stalled_jobs(seconds_since_heartbeat=STALLED_SECONDS):
+            await worker.job_manager.retry_job(stalled)
+        await asyncio.to_thread(_close_lost, sessions)
+        await asyncio.sleep(HEARTBEAT_SECONDS)
+
+
+def _begin(sessions: sessionmaker[Session], job_id: int) -> int | None:
+    """Start an attempt; None where the job has ended, or was cancelled."""
+    with sessions.begin() as db:
+        job = db.scalar(select(Job).where(Job.id == job_id).with_for_update())
+        if job is None or job.status not in ("queued", "running"):
+            return None
+        if job.cancel_requested:
+            job.status, job.finished_at = "cancelled", func.now()
+            return None
+        job.attempt += 1
+        job.status, job.started_at, job.task, job.done, job.total = "running", func.now(), "", 0, 0
+        if job.attempt > 1:
+            job.log = [*job.log, f"started again, attempt {job.attempt}"]
+        return job.attempt
+
+
+async def _watch(
+    process: asyncio.subprocess.Process, sessions: sessionmaker[Session], job_id: int
+) -> tuple[bool, str]:
+    """Wait for the end of a process, or for the wish to cancel it; returns that, and what it wrote of errors."""
+    assert process.stderr is not None
+    reading = asyncio.create_task(process.stderr.read())
+    cancelled = False
+    while not reading.done():
+        await asyncio.wait({reading}, timeout=LOOK_SECONDS)
+        if not cancelled and await asyncio.to_thread(_cancel_requested, sessions, job_id):
+            cancelled = True
+            await _stop(process)
+    await process.wait()
+    return cancelled, reading.result().decode(errors="replace")
+
+
+async def _stop(process: asyncio.subprocess.Process) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        process.send_signal(signal.SIGTERM)
+    try:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            await process.wait()
+    except TimeoutError:
+        process.kill()
+
+
+def _cancel_requested(sessions: sessionmaker[Session], job_id: int) -> bool:
+    with sessions() as db:
+        return bool(db.scalar(select(Job.cancel_requested).where(Job.id == job_id)))
+
+
+def _put_back(sessions: sessionmaker[Session], job_id: int, attempt: int) -> None:
+    with contextlib.suppress(SupersededError), sessions.begin() as db:
+        write(db, job_id, attempt, {Job.status: "queued"})
+
+
+def _end(
+    sessions: sessionmaker[Session], job_id: int, attempt: int, cancelled: bool, status: int | None, errors: str
+) -> None:
+    """Record the end of a process that did not record it itself: a success is stored together with its result."""
+    if cancelled:
+        values: dict[Any, Any] = {Job.status: "cancelled"}
+    else:
+        reason = errors.strip()[-ERROR_TAIL:] or f"the process ended with status {status} and said nothing"
+        values = {Job.status: "failed", Job.error: reason.removeprefix("error: ")}
+    with contextlib.suppress(SupersededError), sessions.begin() as db:
+        write(db, job_id, attempt, values | {Job.finished_at: func.now()})
+
+
+_LOST = text(
+    """
+    UPDATE jobs SET status = 'failed', finished_at = now(), error = 'no worker could finish it; look at their logs'
+    WHERE status IN ('queued', 'running') AND NOT EXISTS (
+        SELECT 1 FROM procrastinate_jobs AS queued
+        WHERE (queued.args ->> 'job_id')::bigint = jobs.id AND queued.status IN ('todo', 'doing'))
+    """
+)
+
+
+def _close_lost(sessions: sessionmaker[Session]) -> None:
+    with sessions.begin() as db:
+        db.execute(_LOST)

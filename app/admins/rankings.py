@@ -1,0 +1,41 @@
+"""Fitting a ranking to the votes so far, and keeping it."""
+
+from sqlalchemy import func, select, text
+from sqlalchemy.orm import Session
+
+from app.experimenters import tallies
+from app.experimenters.tallies import Voters
+from app.models import Ranking, Study, Vote
+from pipelines.errors import DiscernError
+from pipelines.ranking import stage
+
+
+def fit(
+    db: Session, study: Study, *, voters: Voters, ridge: float = 0.0, level: float = 0.95, created_by: str
+) -> Ranking:
+    """Fit Eq. (2) to the votes that are stored now.
+
+    Raises:
+        NotIdentifiableError: some methods cannot be compared.
+        DiscernError: there are no votes, or a setting is out of range.
+    """
+    # Votes on their way are waited for and new ones wait: the votes up to the last key are exactly those counted here.
+    db.execute(text("LOCK TABLE votes IN SHARE MODE"))
+    last = db.scalar(select(func.max(Vote.id)))
+    votes = tallies.votes(db, study, voters)
+    if votes is None or last is None:
+        raise DiscernError(f"{study.name}: {voters} have not voted yet; collect votes first")
+    result = stage.rank(votes, ridge=ridge, level=level)
+    ranking = Ranking(
+        study_id=study.id,
+        voters=voters,
+        votes=result.votes,
+        last_vote_id=last,
+        ridge=ridge,
+        level=level,
+        result=result.as_dict(),
+        created_by=created_by,
+    )
+    db.add(ranking)
+    db.flush()
+    return ranking

@@ -1,0 +1,228 @@
+"""Pages and requests of admins. Whatever can be clicked is one of the requests under /api."""
+
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Depends, HTTPException, Request
+from pydantic import BaseModel, Field
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+from starlette.responses import Response
+
+from app import database, studies
+from app.admins import calibrations, jobs, rankings
+from app.experimenters import views
+from app.experimenters.routes import Found
+from app.experimenters.tallies import Voters
+from app.experimenters.views import CalibrationView, RankingView, StudyView
+from app.models import Calibration, Invite, Study, Subject, User
+from app.requests import Images, Transaction, base_url, page
+from app.security import roles, users
+from app.security.roles import Admin
+from app.security.users import Role
+
+router = APIRouter(tags=["admins"], dependencies=[Depends(roles.admin)])
+
+
+class Import(BaseModel):
+    """A workspace on the server to import."""
+
+    workspace: Path = Field(description="The workspace folder that `discern run` made, as the server sees it.")
+    name: str | None = Field(default=None, description="Of the study in addresses; made from its title by default.")
+
+
+class StudyChange(BaseModel):
+    """What to change; what is left out stays."""
+
+    state: Literal["open", "closed"] | None = None
+    title: str | None = Field(default=None, min_length=1, max_length=200)
+    consent: str | None = Field(default=None, max_length=100_000)
+    trials_per_subject: int | None = Field(default=None, ge=0, description="For new subjects; 0 asks for all pairs.")
+
+
+class Invitation(BaseModel):
+    """The invitations to make."""
+
+    kind: Literal["single", "shared"] = "single"
+    count: int = Field(default=1, ge=1, le=500, description="How many single ones.")
+    note: str = Field(default="", max_length=200)
+
+
+class InviteView(BaseModel):
+    """An invitation; its link makes whoever opens it a subject."""
+
+    id: int
+    kind: Literal["single", "shared"]
+    note: str
+    link: str
+    simulated: bool
+    subjects: int
+    created_at: datetime
+    revoked: bool
+
+
+class Invites(BaseModel):
+    """Invitations that were made."""
+
+    invites: list[InviteView]
+
+
+class Fit(BaseModel):
+    """Which votes to fit, and how."""
+
+    voters: Voters = "people"
+    ridge: float = Field(default=0.0, ge=0, allow_inf_nan=False, description="0 is maximum likelihood.")
+    level: float = Field(default=0.95, gt=0, lt=1, description="Confidence of the intervals.")
+
+
+class Launch(BaseModel):
+    """The ranking to calibrate with."""
+
+    ranking: int
+
+
+class LinkFor(BaseModel):
+    """Whom a set-up link is for."""
+
+    role: Role
+
+
+class SetUpLinkView(BaseModel):
+    """A one-time link; it is shown once, and not stored."""
+
+    link: str
+    role: Role
+    expires_at: datetime
+
+
+class UserView(BaseModel):
+    """Somebody who can sign in."""
+
+    name: str
+    role: Role
+    created_at: datetime
+
+
+@router.get("/admin", include_in_schema=False)
+def admin_page(request: Request, db: Transaction) -> Response:
+    """Studies to import, users to invite."""
+    return page(request, db, "admins/admin.html", studies=views.all_studies(db), users=_users(db))
+
+
+@router.get("/studies/{study}/manage", include_in_schema=False)
+def manage_page(request: Request, db: Transaction, found: Found) -> Response:
+    """Everything that can be decided about a study."""
+    return page(
+        request,
+        db,
+        "admins/study.html",
+        study=views.study(db, found),
+        consent=studies.consent(db, found).text,
+        invites=_invites(db, found, base_url(request)),
+        rankings=views.rankings(db, found),
+        calibrations=views.calibrations(db, found),
+    )
+
+
+@router.post("/api/studies", status_code=201)
+def import_study(wanted: Import, db: Transaction, store: Images) -> StudyView:
+    """Import a workspace; the same one again changes nothing."""
+    return views.study(db, studies.import_workspace(db, store, wanted.workspace, name=wanted.name))
+
+
+@router.patch("/api/studies/{study}")
+def change_study(change: StudyChange, db: Transaction, found: Found) -> StudyView:
+    """Open or close a study, or change its title, its consent text, or the share of a subject."""
+    locked = studies.find(db, found.name, lock=True)
+    if change.state is not None:
+        studies.set_state(db, locked, change.state)
+    if change.title is not None:
+        locked.title = change.title
+    if change.consent is not None:
+        studies.set_consent(db, locked, change.consent)
+    if change.trials_per_subject is not None:
+        locked.trials_per_subject = change.trials_per_subject or None
+    db.flush()
+    database.notify_vote(db, locked.id)
+    return views.study(db, locked)
+
+
+@router.get("/api/studies/{study}/invites")
+def list_invites(request: Request, db: Transaction, found: Found) -> Invites:
+    """The study's invitations, newest first."""
+    return Invites(invites=_invites(db, found, base_url(request)))
+
+
+@router.post("/api/studies/{study}/invites", status_code=201)
+def make_invites(wanted: Invitation, request: Request, db: Transaction, found: Found) -> Invites:
+    """Make invitations: single ones for one subject each, or one to share."""
+    count = wanted.count if wanted.kind == "single" else 1
+    made = {studies.invite(db, found, wanted.kind, note=wanted.note).id for _ in range(count)}
+    return Invites(invites=[view for view in _invites(db, found, base_url(request)) if view.id in made])
+
+
+@router.delete("/api/studies/{study}/invites/{invite}", status_code=204)
+def revoke_invite(db: Transaction, found: Found, invite: int) -> None:
+    """Withdraw an invitation; who has used it may finish."""
+    row = db.get(Invite, invite)
+    if row is None or row.study_id != found.id:
+        raise HTTPException(404, f"study {found.name!r} has no invitation {invite}")
+    row.revoked = True
+
+
+@router.post("/api/studies/{study}/rankings", status_code=201)
+def fit_ranking(wanted: Fit, db: Transaction, found: Found, user: Admin) -> RankingView:
+    """Fit a ranking to the votes so far, and keep it."""
+    ranking = rankings.fit(
+        db, found, voters=wanted.voters, ridge=wanted.ridge, level=wanted.level, created_by=user.name
+    )
+    return views.ranking(ranking, found.name)
+
+
+@router.post("/api/studies/{study}/calibrations", status_code=201)
+def launch_calibration(wanted: Launch, db: Transaction, found: Found, user: Admin) -> CalibrationView:
+    """Launch a calibration with a ranking: a job for a worker."""
+    return views.calibration(calibrations.launch(db, found, wanted.ranking, created_by=user.name), found.name)
+
+
+@router.post("/api/studies/{study}/calibrations/{calibration}/cancel")
+def cancel_calibration(db: Transaction, found: Found, calibration: int) -> CalibrationView:
+    """Cancel a calibration; one that has ended stays as it is."""
+    row = db.get(Calibration, calibration)
+    if row is None or row.study_id != found.id:
+        raise HTTPException(404, f"study {found.name!r} has no calibration {calibration}")
+    jobs.cancel(db, row.job.id)
+    db.flush()
+    db.expire(row.job)
+    return views.calibration(row, found.name)
+
+
+@router.get("/api/users")
+def list_users(db: Transaction) -> list[UserView]:
+    """Who can sign in."""
+    return _users(db)
+
+
+@router.post("/api/users/links", status_code=201)
+def make_link(wanted: LinkFor, request: Request, db: Transaction) -> SetUpLinkView:
+    """A one-time link with which somebody chooses a name and a password."""
+    token, expires_at = users.new_link(db, wanted.role)
+    return SetUpLinkView(link=f"{base_url(request)}/set-up/{token}", role=wanted.role, expires_at=expires_at)
+
+
+def _users(db: Session) -> list[UserView]:
+    found = db.scalars(select(User).order_by(User.id))
+    return [UserView.model_validate({"name": u.name, "role": u.role, "created_at": u.created_at}) for u in found]
+
+
+def _invites(db: Session, found: Study, base: str) -> list[InviteView]:
+    used = select(func.count()).select_from(Subject).where(Subject.invite_id == Invite.id).scalar_subquery()
+    query = select(Invite, used).where(Invite.study_id == found.id).order_by(Invite.id.desc())
+    facts = ("id", "kind", "note", "simulated", "created_at", "revoked")
+    return [
+        InviteView(
+            link=f"{base}/i/{invite.token}", subjects=subjects, **{fact: getattr(invite, fact) for fact in facts}
+        )
+        for invite, subjects in db.execute(query)
+    ]

@@ -1,0 +1,1 @@
+"""Watching: the live vote matrix, the subjects' progress, the current ranking."""

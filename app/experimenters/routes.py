@@ -1,0 +1,211 @@
+"""Pages and requests of experimenters: studies, the live matrix, pairs, and reading rankings and calibrations."""
+
+import json
+from functools import partial
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, HTTPException, Query, Request
+from sqlalchemy.orm import Session
+from sse_starlette import EventSourceResponse
+from starlette.responses import Response, StreamingResponse
+
+from app import studies
+from app.experimenters import charts, live, tallies, views
+from app.experimenters.tallies import Voters
+from app.experimenters.views import CalibrationView, Matrix, RankingView, StudyView
+from app.models import Calibration, Ranking, Study
+from app.requests import Images, Transaction, page
+from app.security import roles, sessions
+
+router = APIRouter(tags=["experimenters"], dependencies=[Depends(roles.experimenter)])
+
+OfVoters = Annotated[
+    Voters | None, Query(description="Whose votes; people by default, once one of them has voted, simulated before.")
+]
+
+
+def _study(study: str, db: Transaction) -> Study:
+    return studies.find(db, study)
+
+
+Found = Annotated[Study, Depends(_study)]
+
+
+@router.get("/studies", include_in_schema=False)
+def studies_page(request: Request, db: Transaction) -> Response:
+    """All studies."""
+    return page(request, db, "experimenters/studies.html", studies=views.all_studies(db))
+
+
+@router.get("/studies/{study}", include_in_schema=False)
+def study_page(request: Request, db: Transaction, found: Found, voters: OfVoters = None) -> Response:
+    """The live matrix beside the current ranking."""
+    chosen = _chosen(db, found, voters)
+    return page(
+        request,
+        db,
+        "experimenters/study.html",
+        study=views.study(db, found),
+        voters=chosen,
+        snapshot=live.snapshot(db, found, chosen),
+    )
+
+
+@router.get("/studies/{study}/events", include_in_schema=False)
+def events(request: Request, db: Transaction, found: Found, voters: OfVoters = None) -> EventSourceResponse:
+    """Server-sent events `snapshot`, within a second of a vote."""
+    read = partial(_read_snapshot, request, found.name, _chosen(db, found, voters))
+    return EventSourceResponse(live.snapshots(read, request.app.state.changes, found.id), ping=15)
+
+
+@router.get("/studies/{study}/pairs", include_in_schema=False)
+def pairs_page(
+    request: Request, db: Transaction, found: Found, first: str, second: str, voters: OfVoters = None
+) -> Response:
+    """The image pairs behind a cell of the matrix."""
+    position = {method.name: method.position for method in found.methods}
+    if first not in position or second not in position or first == second:
+        raise HTTPException(404, f"{first!r} and {second!r} are not two methods of this study")
+    chosen = _chosen(db, found, voters)
+    return page(
+        request,
+        db,
+        "experimenters/pairs.html",
+        study=views.study(db, found),
+        voters=chosen,
+        first=first,
+        second=second,
+        pairs=tallies.cell(db, found, position[first], position[second], chosen),
+    )
+
+
+@router.get("/studies/{study}/images/{sha256}.png", include_in_schema=False)
+def image(sha256: str, db: Transaction, found: Found, store: Images) -> Response:
+    """An LR image or an output, by the hash of its pixels."""
+    if not tallies.holds_image(db, found, sha256):
+        raise HTTPException(404, "this study holds no such image")
+    headers = {"Cache-Control": "private, max-age=31536000, immutable"}
+    return Response(store.image(sha256), media_type="image/png", headers=headers)
+
+
+@router.get("/studies/{study}/rankings/{ranking}", include_in_schema=False)
+def ranking_page(request: Request, db: Transaction, found: Found, ranking: int) -> Response:
+    """A stored ranking."""
+    stored = views.ranking(_ranking(db, found, ranking), found.name)
+    return page(request, db, "experimenters/ranking.html", study=views.study(db, found), ranking=stored)
+
+
+@router.get("/studies/{study}/calibrations/{calibration}", include_in_schema=False)
+def calibration_page(request: Request, db: Transaction, found: Found, calibration: int) -> Response:
+    """A calibration: progress while it runs, then what it found."""
+    stored = views.calibration(_calibration(db, found, calibration), found.name)
+    return page(request, db, "experimenters/calibration.html", study=views.study(db, found), calibration=stored)
+
+
+@router.get("/api/studies")
+def list_studies(db: Transaction) -> list[StudyView]:
+    """All studies, newest first."""
+    return views.all_studies(db)
+
+
+@router.get("/api/studies/{study}")
+def read_study(db: Transaction, found: Found) -> StudyView:
+    """A study at a glance."""
+    return views.study(db, found)
+
+
+@router.get("/api/studies/{study}/snapshot")
+def read_snapshot(db: Transaction, found: Found, voters: OfVoters = None) -> dict[str, Any]:
+    """Everything that the live page shows: matrix, subjects, pace, and the ranking of the votes so far."""
+    return live.snapshot(db, found, _chosen(db, found, voters))
+
+
+@router.get("/api/studies/{study}/matrix")
+def read_matrix(db: Transaction, found: Found, voters: OfVoters = None) -> Matrix:
+    """The live count matrix: how often the method of the row was preferred to the method of the column."""
+    return views.matrix(db, found, voters)
+
+
+@router.get("/api/studies/{study}/votes.csv", response_class=StreamingResponse)
+def read_votes(
+    request: Request,
+    db: Transaction,
+    found: Found,
+    voters: Annotated[Voters | None, Query(description="Whose votes; everybody's by default, each row marked.")] = None,
+) -> StreamingResponse:
+    """The vote log, one row for each vote, oldest first; `discern rank` reads it."""
+    name = f"{found.name}-votes.csv" if voters is None else f"{found.name}-votes-{voters}.csv"
+    headers = {"Content-Disposition": f'attachment; filename="{name}"'}
+
+    def lines() -> Any:
+        # A transaction of its own: the one of the request has ended when the answer is sent.
+        with request.app.state.sessions() as own:
+            yield from tallies.csv_lines(own, studies.find(own, found.name), voters)
+
+    return StreamingResponse(lines(), media_type="text/csv; charset=utf-8", headers=headers)
+
+
+@router.get("/api/studies/{study}/rankings")
+def list_rankings(db: Transaction, found: Found) -> list[RankingView]:
+    """The study's rankings, newest first."""
+    return views.rankings(db, found)
+
+
+@router.get("/api/studies/{study}/rankings/{ranking}")
+def read_ranking(db: Transaction, found: Found, ranking: int) -> RankingView:
+    """A ranking as it was fitted."""
+    return views.ranking(_ranking(db, found, ranking), found.name)
+
+
+@router.get("/api/studies/{study}/rankings/{ranking}/chart")
+def read_ranking_chart(db: Transaction, found: Found, ranking: int) -> dict[str, Any]:
+    """A ranking as a Vega-Lite specification: scores with their intervals."""
+    return charts.ranking(_ranking(db, found, ranking).result)
+
+
+@router.get("/api/studies/{study}/calibrations")
+def list_calibrations(db: Transaction, found: Found) -> list[CalibrationView]:
+    """The study's calibrations, newest first."""
+    return views.calibrations(db, found)
+
+
+@router.get("/api/studies/{study}/calibrations/{calibration}")
+def read_calibration(db: Transaction, found: Found, calibration: int) -> CalibrationView:
+    """A calibration: how far its job is, its log, and its result."""
+    return views.calibration(_calibration(db, found, calibration), found.name)
+
+
+@router.get("/api/studies/{study}/calibrations/{calibration}/model.zip", response_class=Response)
+def read_model(db: Transaction, found: Found, calibration: int, store: Images) -> Response:
+    """The calibrated model as a zipped folder, which `discern score` takes once it is unpacked."""
+    stored = _calibration(db, found, calibration)
+    if stored.model is None:
+        raise HTTPException(404, f"calibration {calibration} has no model: its job has not succeeded")
+    headers = {"Content-Disposition": f'attachment; filename="{found.name}-calibration-{stored.id}.zip"'}
+    return Response(store.model(stored.model), media_type="application/zip", headers=headers)
+
+
+def _chosen(db: Session, found: Study, voters: Voters | None) -> Voters:
+    return voters or tallies.default_voters(tallies.number_by_voters(db, found))
+
+
+def _read_snapshot(request: Request, study: str, voters: Voters) -> str | None:
+    """A snapshot for a stream, in a transaction of its own, and only for somebody who is still signed in."""
+    with request.app.state.sessions() as db:
+        if sessions.user_of(db, request) is None:
+            return None
+        return json.dumps(live.snapshot(db, studies.find(db, study), voters))
+
+
+def _ranking(db: Session, found: Study, key: int) -> Ranking:
+    ranking = db.get(Ranking, key)
+    if ranking is None or ranking.study_id != found.id:
+        raise HTTPException(404, f"study {found.name!r} has no ranking {key}")
+    return ranking
+
+
+def _calibration(db: Session, found: Study, key: int) -> Calibration:
+    calibration = db.get(Calibration, key)
+    if calibration is None or calibration.study_id != found.id:
+        raise HTTPException(404, f"study {found.name!r} has no calibration {key}")
+    return calibration

@@ -1,0 +1,167 @@
+"""What the API says of a study, its votes, rankings and calibrations."""
+
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from app.experimenters import tallies
+from app.experimenters.tallies import Voters
+from app.models import Calibration, LowResolutionImage, Pair, Ranking, Study, Subject
+
+
+class StudyView(BaseModel):
+    """A study at a glance."""
+
+    name: str
+    title: str
+    state: Literal["draft", "open", "closed"]
+    methods: list[str]
+    images: int
+    pairs: int
+    trials_per_subject: int | None
+    votes_by: dict[Voters, int]
+    created_at: datetime
+
+
+class Matrix(BaseModel):
+    """The count matrix C: `counts[i][j]` is how often method i was preferred to method j."""
+
+    study: str
+    voters: Voters
+    methods: list[str]
+    counts: list[list[int]]
+    votes: int
+    votes_by: dict[Voters, int]
+
+
+class SubjectView(BaseModel):
+    """How far a subject is."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    number: int
+    name: str
+    simulated: bool
+    voted: int
+    total: int
+    last_vote_at: datetime | None
+    state: Literal["started", "finished"]
+
+
+class RankingView(BaseModel):
+    """A stored ranking; `result` has the methods, best first, with scores, intervals and ranks."""
+
+    id: int
+    created_at: datetime
+    created_by: str
+    voters: Voters
+    votes: int
+    ridge: float
+    level: float
+    result: dict[str, Any]
+    chart: str
+
+
+class CalibrationView(BaseModel):
+    """A calibration and its job."""
+
+    id: int
+    ranking: int
+    status: Literal["queued", "running", "succeeded", "failed", "cancelled"]
+    task: str
+    done: int
+    total: int
+    log: list[str]
+    error: str | None
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    created_by: str
+    cancel_requested: bool
+    options: dict[str, Any]
+    simulated: bool
+    result: dict[str, Any] | None
+    model: str | None
+
+
+def study(db: Session, found: Study) -> StudyView:
+    """A study at a glance."""
+    images = select(func.count()).select_from(LowResolutionImage).where(LowResolutionImage.study_id == found.id)
+    pairs = select(func.count()).select_from(Pair).where(Pair.study_id == found.id)
+    return StudyView.model_validate(
+        {
+            "name": found.name,
+            "title": found.title,
+            "state": found.state,
+            "methods": [method.name for method in found.methods],
+            "images": db.scalar(images),
+            "pairs": db.scalar(pairs),
+            "trials_per_subject": found.trials_per_subject,
+            "votes_by": tallies.number_by_voters(db, found),
+            "created_at": found.created_at,
+        }
+    )
+
+
+def all_studies(db: Session) -> list[StudyView]:
+    """Every study, newest first."""
+    return [study(db, found) for found in db.scalars(select(Study).order_by(Study.id.desc()))]
+
+
+def matrix(db: Session, found: Study, voters: Voters | None) -> Matrix:
+    """The count matrix of some voters; see `tallies.default_voters` for the default."""
+    numbers = tallies.number_by_voters(db, found)
+    chosen = voters or tallies.default_voters(numbers)
+    return Matrix.model_validate(
+        {
+            "study": found.name,
+            "voters": chosen,
+            "methods": [method.name for method in found.methods],
+            "counts": tallies.count_matrix(db, found, chosen),
+            "votes": numbers[chosen],
+            "votes_by": numbers,
+        }
+    )
+
+
+def subject(found: Subject) -> SubjectView:
+    """How far a subject is."""
+    state: Literal["started", "finished"] = "finished" if found.voted == found.total else "started"
+    facts = ("number", "name", "simulated", "voted", "total", "last_vote_at")
+    return SubjectView(state=state, **{fact: getattr(found, fact) for fact in facts})
+
+
+def ranking(found: Ranking, study_name: str) -> RankingView:
+    """A stored ranking."""
+    facts = ("id", "created_at", "created_by", "voters", "votes", "ridge", "level", "result")
+    chart = f"/api/studies/{study_name}/rankings/{found.id}/chart"
+    return RankingView(chart=chart, **{fact: getattr(found, fact) for fact in facts})
+
+
+def rankings(db: Session, found: Study) -> list[RankingView]:
+    """The study's rankings, newest first."""
+    query = select(Ranking).where(Ranking.study_id == found.id).order_by(Ranking.id.desc())
+    return [ranking(row, found.name) for row in db.scalars(query)]
+
+
+def calibration(found: Calibration, study_name: str) -> CalibrationView:
+    """A calibration and its job."""
+    of_job = ("status", "task", "done", "total", "log", "error", "started_at", "finished_at", "cancel_requested")
+    own = ("id", "created_at", "created_by", "options", "result")
+    link = f"/api/studies/{study_name}/calibrations/{found.id}/model.zip" if found.model else None
+    return CalibrationView(
+        ranking=found.ranking_id,
+        simulated=found.ranking.voters == "simulated",
+        model=link,
+        **{fact: getattr(found.job, fact) for fact in of_job},
+        **{fact: getattr(found, fact) for fact in own},
+    )
+
+
+def calibrations(db: Session, found: Study) -> list[CalibrationView]:
+    """The study's calibrations, newest first."""
+    query = select(Calibration).where(Calibration.study_id == found.id).order_by(Calibration.id.desc())
+    return [calibration(row, found.name) for row in db.scalars(query)]

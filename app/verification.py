@@ -1,0 +1,44 @@
+"""`discern verify`: everything that was counted while votes arrived, counted again from the log."""
+
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+_QUERIES = {
+    "pair {}: the counters say {} wins of the first and {} of the second method, the log says {} and {}": """
+        SELECT tallies.pair_id || CASE WHEN tallies.simulated THEN ' (simulated)' ELSE '' END,
+               wins_first, wins_second, counted.first, counted.second
+        FROM tallies CROSS JOIN LATERAL (
+            SELECT count(*) FILTER (WHERE (choice = 'left') = first_on_left) AS first,
+                   count(*) FILTER (WHERE (choice = 'left') <> first_on_left) AS second
+            FROM trials JOIN votes ON votes.trial_id = trials.id
+            WHERE trials.pair_id = tallies.pair_id AND trials.simulated = tallies.simulated) AS counted
+        WHERE (wins_first, wins_second) IS DISTINCT FROM (counted.first, counted.second)""",
+    "pair {}: the counters say it was handed out {} and {} times with the first method left and right, the trials say "
+    "{} and {}": """
+        SELECT tallies.pair_id || CASE WHEN tallies.simulated THEN ' (simulated)' ELSE '' END,
+               issued_first_left, issued_first_right, counted.on_left, counted.on_right
+        FROM tallies CROSS JOIN LATERAL (
+            SELECT count(*) FILTER (WHERE first_on_left) AS on_left,
+                   count(*) FILTER (WHERE NOT first_on_left) AS on_right
+            FROM trials WHERE trials.pair_id = tallies.pair_id AND trials.simulated = tallies.simulated) AS counted
+        WHERE (issued_first_left, issued_first_right) IS DISTINCT FROM (counted.on_left, counted.on_right)""",
+    "subject {}: the counter says {} votes, the log says {}": """
+        SELECT subjects.id, voted, counted.votes
+        FROM subjects CROSS JOIN LATERAL (
+            SELECT count(*) AS votes FROM trials JOIN votes ON votes.trial_id = trials.id
+            WHERE trials.subject_id = subjects.id) AS counted
+        WHERE voted IS DISTINCT FROM counted.votes""",
+    "pair {}: has no counters": """
+        SELECT pairs.id FROM pairs LEFT JOIN tallies ON tallies.pair_id = pairs.id
+        GROUP BY pairs.id HAVING count(tallies.pair_id) <> 2""",
+}
+
+
+def problems(db: Session) -> list[str]:
+    """Where a counter and the log disagree, in words; empty where all is well."""
+    return [message.format(*row) for message, query in _QUERIES.items() for row in db.execute(text(query))]
+
+
+def votes(db: Session) -> int:
+    """How many votes the log holds."""
+    return int(db.scalar(text("SELECT count(*) FROM votes")) or 0)

@@ -1,0 +1,141 @@
+"""The web application: routers, middleware, and what lives as long as the process."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from functools import cache, partial
+from importlib import metadata
+from urllib.parse import quote
+
+import vl_convert
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from sqlalchemy.exc import DBAPIError, OperationalError
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.staticfiles import StaticFiles
+
+from app import database, front_door, resources
+from app.admins import routes as admins
+from app.config import Settings
+from app.experimenters import routes as experimenters
+from app.experimenters.live import Changes
+from app.requests import page
+from app.security.browser import HEADERS, Browser, Throttle
+from app.store import Store
+from app.studies import UnknownStudyError
+from app.subjects import routes as subjects
+from pipelines.errors import DiscernError
+
+TITLES = {401: "Sign in first", 403: "Not for you", 404: "Not found", 410: "No longer there", 422: "Not understood"}
+UNAVAILABLE = "the database does not answer now; try again in a moment"
+
+
+def create_app(url: str, settings: Settings) -> FastAPI:
+    """The application.
+
+    Args:
+        url: of a migrated database.
+        settings: where images lie, and how browsers reach the server.
+
+    Raises:
+        DiscernError: a setting is unusable.
+    """
+    app = FastAPI(
+        title="Discern",
+        version=metadata.version("discern"),
+        description="Rank super-resolution methods by human preference.",
+        lifespan=partial(_lifespan, url),
+        openapi_url=None,
+    )
+    app.state.settings = settings
+    app.state.sessions = database.sessions(url)
+    app.state.store = Store(settings.store_url)
+    app.state.throttle = Throttle()
+    app.state.changes = Changes()
+    for router in (front_door.router, front_door.reference, subjects.open_door, subjects.router):
+        app.include_router(router)
+    app.include_router(experimenters.router)
+    app.include_router(admins.router)
+    app.add_api_route("/assets/vega.js", _vega, include_in_schema=False)
+    app.mount("/static", StaticFiles(directory=resources.folder("static")), name="static")
+    app.add_middleware(Browser, public_url=settings.public_url)
+    _handle_errors(app)
+    return app
+
+
+@contextlib.asynccontextmanager
+async def _lifespan(url: str, app: FastAPI) -> AsyncIterator[None]:
+    listening = asyncio.create_task(app.state.changes.listen(url))
+    try:
+        yield
+    finally:
+        listening.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await listening
+        app.state.sessions.kw["bind"].dispose()
+
+
+@cache
+def _vega_bundle() -> str:
+    return vl_convert.javascript_bundle()
+
+
+def _vega() -> Response:
+    """Vega, Vega-Lite and Vega-Embed, from the library that draws charts for papers: no foreign host is asked."""
+    headers = {"Cache-Control": "public, max-age=86400"}
+    return Response(_vega_bundle(), media_type="text/javascript; charset=utf-8", headers=headers)
+
+
+def _handle_errors(app: FastAPI) -> None:
+    app.add_exception_handler(HTTPException, _on_http_error)
+    app.add_exception_handler(RequestValidationError, _on_invalid)
+    app.add_exception_handler(UnknownStudyError, lambda request, error: _answer(request, 404, str(error)))
+    app.add_exception_handler(DiscernError, lambda request, error: _answer(request, 409, str(error)))
+    app.add_exception_handler(DBAPIError, _on_database_error)
+    app.add_exception_handler(Exception, _on_bug)
+
+
+def _answer(request: Request, status: int, message: str) -> Response:
+    """An error as the asker can read it: JSON for programs, a page for people."""
+    if not _wants_page(request):
+        return JSONResponse({"detail": message}, status_code=status)
+    title = TITLES.get(status, "Something went wrong")
+    return page(request, None, "error.html", status=status, title=title, message=message)
+
+
+def _wants_page(request: Request) -> bool:
+    programmatic = request.url.path.startswith(("/api/", "/trials/", "/static/", "/assets/"))
+    return not programmatic and "text/html" in request.headers.get("accept", "text/html")
+
+
+def _on_http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    staff_page = not request.url.path.startswith(("/trial", "/thanks"))
+    if error.status_code == 401 and request.method == "GET" and staff_page and _wants_page(request):
+        return RedirectResponse(f"/sign-in?next={quote(request.url.path)}", status_code=303)
+    return _answer(request, error.status_code, str(error.detail))
+
+
+def _on_invalid(request: Request, error: Exception) -> Response:
+    """One clear sentence for each wrong field."""
+    assert isinstance(error, RequestValidationError)
+    problems = [f"{'.'.join(map(str, p['loc'][1:]))}: {p['msg']}, got {p.get('input')!r}" for p in error.errors()]
+    return _answer(request, 422, "; ".join(problems))
+
+
+def _on_bug(request: Request, _error: Exception) -> Response:
+    """What went wrong is in the server's log, with its traceback; the asker is told so, and nothing else."""
+    response = _answer(request, 500, "this is a fault of the server; its log says more")
+    response.headers.update(HEADERS)  # this handler stands outside the middleware that sets them
+    return response
+
+
+def _on_database_error(request: Request, error: Exception) -> Response:
+    """A lost database is a matter of moments: who asks again, as the trial page does, loses nothing."""
+    assert isinstance(error, DBAPIError)
+    if not (isinstance(error, OperationalError) or error.connection_invalidated):
+        raise error
+    response = _answer(request, 503, UNAVAILABLE)
+    response.headers["Retry-After"] = "1"
+    return response
