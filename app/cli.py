@@ -136,7 +136,7 @@ def serve(
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for the whole network.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on; 0 for any that is free.")] = 8000,
 ) -> None:
-    """Serve studies: database, web pages and worker, until Ctrl-C. Brings its own PostgreSQL unless DATABASE_URL is set."""
+    """Serve studies until Ctrl-C: web pages, worker, and a PostgreSQL of its own unless DATABASE_URL is set."""
     from app import config, serving
     from app.security import invitations
 
@@ -230,9 +230,11 @@ def simulate(
     quality: Annotated[
         Path | None, typer.Option(help="What they judge by: a CSV file with stem,method,quality.")
     ] = None,
-    url: Annotated[str | None, typer.Option(help="Of the server; by default, the one that runs in DISCERN_HOME.")] = None,
+    url: Annotated[
+        str | None, typer.Option(help="Of the server; by default, the one that runs in DISCERN_HOME.")
+    ] = None,
 ) -> None:
-    """Let simulated subjects vote through the HTTP API of a running server; marked as simulated wherever they appear."""
+    """Let simulated subjects vote through the HTTP API of a running server; they are marked so wherever they appear."""
     from app import config, database, serving, simulation
     from pipelines.ranking.observers import Population
 
@@ -266,10 +268,13 @@ def import_study(
     from app.store import Store
 
     settings = config.load()
-    with serving.database_of(settings) as url, console.progress_display() as progress:
-        with database.sessions(url).begin() as db:
-            store = Store(settings.store_url)
-            imported = studies.import_workspace(db, store, workspace, name=name, progress=progress)
+    store = Store(settings.store_url)
+    with (
+        serving.database_of(settings) as url,
+        console.progress_display() as progress,
+        database.sessions(url).begin() as db,
+    ):
+        imported = studies.import_workspace(db, store, workspace, name=name, progress=progress)
     console.say(f"imported as {imported.name!r}, {imported.state}; an admin opens it and makes invitations")
 
 

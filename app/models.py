@@ -4,7 +4,7 @@ What must always hold is a constraint of the database, not only of this code.
 """
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 from uuid import UUID
 
 from sqlalchemy import (
@@ -53,7 +53,7 @@ class Base(DeclarativeBase):
             "pk": "pk_%(table_name)s",
         }
     )
-    type_annotation_map = {str: Text, datetime: DateTime(timezone=True), float: Double, dict[str, Any]: JSONB}
+    type_annotation_map: ClassVar = {str: Text, datetime: DateTime(timezone=True), float: Double, dict[str, Any]: JSONB}
 
 
 class Study(Base):
@@ -402,7 +402,10 @@ class User(Base):
     """Somebody who signs in."""
 
     __tablename__ = "users"
-    __table_args__ = (_check("role IN ('experimenter', 'admin')", "role"), Index(None, func.lower(text("name")), unique=True))
+    __table_args__ = (
+        _check("role IN ('experimenter', 'admin')", "role"),
+        Index(None, func.lower(text("name")), unique=True),
+    )
 
     id: Mapped[Key]
     name: Mapped[str]

@@ -31,13 +31,11 @@ Transaction = Annotated[Session, Depends(_transaction, scope="function")]
 Images = Annotated[Store, Depends(_store)]
 
 
-def page(
-    request: Request, db: Session | None, name: str, /, *, status: int = 200, **context: Any
-) -> Response:
+def page(request: Request, db: Session | None, name: str, /, *, status: int = 200, **context: Any) -> Response:
     """Render a template; every one of them knows who is looking, and at which path."""
     viewer = sessions.user_of(db, request) if db is not None else None
     return _templates.TemplateResponse(
-        request, name, {"viewer": viewer, "path": request.url.path, **context}, status_code=status
+        request, name, {"viewer": viewer, "path": request.url.path, "status": status, **context}, status_code=status
     )
 
 

@@ -47,10 +47,13 @@ class Child:
     def start(self) -> None:
         """Start it, in a session of its own: Ctrl-C reaches the parent alone, which then stops all in order."""
         self.starts.append(time.monotonic())
-        self.process = subprocess.Popen(
-            self.command, env=self.environment, pass_fds=self.descriptors, stdin=subprocess.DEVNULL,
+        self.process = subprocess.Popen(  # noqa: S603 - our own command
+            self.command,
+            env=self.environment,
+            pass_fds=self.descriptors,
+            stdin=subprocess.DEVNULL,
             start_new_session=True,
-        )  # fmt: skip
+        )
 
     @property
     def is_running(self) -> bool:

@@ -125,7 +125,9 @@ class _Subject:
             while trials := self._send("POST", "/api/subject/trials", json={"ahead": AHEAD}).json()["trials"]:
                 for trial in trials:
                     choice = "left" if self._prefers_left(trial) else "right"
-                    answer = self._send("PUT", f"/api/subject/trials/{trial['id']}/vote", json=self._vote(trial, choice))
+                    answer = self._send(
+                        "PUT", f"/api/subject/trials/{trial['id']}/vote", json=self._vote(trial, choice)
+                    )
                     voted(self._index, answer.json()["total"])
 
     def _send(self, method: str, path: str, **content: Any) -> httpx.Response:
@@ -226,7 +228,9 @@ def _read(path: Path, places: Sequence[Place], names: Sequence[str]) -> dict[Pla
     except (OSError, UnicodeDecodeError) as error:
         raise DiscernError(f"{path}: cannot be read ({error})") from error
     except (KeyError, ValueError, TypeError) as error:
-        raise DiscernError(f"{path}: not a table of stem, method, quality with this study's methods ({error})") from error
+        raise DiscernError(
+            f"{path}: not a table of stem, method, quality with this study's methods ({error})"
+        ) from error
     missing = [place for place in places if not np.isfinite(found.get(place, np.nan))]
     if missing:
         stem, method = missing[0]

@@ -25,7 +25,7 @@ You will see pairs of images, and choose in each pair the one that looks better 
 
 Your choices, the time they take, and the size of your window and screen are stored. Your name and your address are not.
 
-Taking part is voluntary. You may stop at any time by closing the page; the choices that you have made until then are kept."""
+Taking part is voluntary. You may stop at any time by closing the page; the choices made until then are kept."""
 
 
 class UnknownStudyError(DiscernError):
@@ -184,15 +184,13 @@ def _insert_pairs(
     db.execute(insert(Tally), [{"pair_id": key, "simulated": s} for key in keys for s in (False, True)])
 
 
-def _insert_images(
-    db: Session, study: Study, pairs: pd.DataFrame, sizes: dict[str, tuple[int, int]]
-) -> dict[str, int]:
+def _insert_images(db: Session, study: Study, pairs: pd.DataFrame, sizes: dict[str, tuple[int, int]]) -> dict[str, int]:
     rows = [
         {"study_id": study.id, "stem": stem, "sha256": sha256, "width": sizes[sha256][0], "height": sizes[sha256][1]}
         for stem, sha256 in sorted(set(zip(pairs["stem"], pairs["image"], strict=True)))
     ]
     made = db.execute(insert(LowResolutionImage).returning(LowResolutionImage.stem, LowResolutionImage.id), rows)
-    return {stem: key for stem, key in made}
+    return dict(made.all())
 
 
 def _insert_outputs(
@@ -204,8 +202,10 @@ def _insert_outputs(
     sizes: dict[str, tuple[int, int]],
 ) -> dict[tuple[int, int], int]:
     """The key of each output by LR image and method."""
-    sides = [pairs[["stem", f"method_{side}", f"output_{side}"]].set_axis(["stem", "method", "sha256"], axis=1)
-             for side in "ab"]
+    sides = [
+        pairs[["stem", f"method_{side}", f"output_{side}"]].set_axis(["stem", "method", "sha256"], axis=1)
+        for side in "ab"
+    ]
     rows = [
         {
             "study_id": study.id,
@@ -217,9 +217,7 @@ def _insert_outputs(
         }
         for row in pd.concat(sides).drop_duplicates(["stem", "method"]).to_dict("records")
     ]
-    made = db.execute(
-        insert(Output).returning(Output.low_resolution_image_id, Output.method_position, Output.id), rows
-    )
+    made = db.execute(insert(Output).returning(Output.low_resolution_image_id, Output.method_position, Output.id), rows)
     return {(image, method): key for image, method, key in made}
 
 

@@ -78,7 +78,7 @@ async def _lifespan(url: str, app: FastAPI) -> AsyncIterator[None]:
 
 @cache
 def _vega_bundle() -> str:
-    return vl_convert.javascript_bundle()
+    return vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed; window.vega = vega; window.vegaLite = vegaLite;")
 
 
 def _vega() -> Response:

@@ -48,7 +48,7 @@ def launch(db: Session, study: Study, ranking_id: int, *, created_by: str) -> Ca
             f"study {study.name!r} cannot be calibrated: its study file names no calibration.rated, "
             "or no images.unlabelled, to learn from; add them, run it, and import it under another name"
         )
-    options = description.calibration.model_dump(mode="json")
+    options = description.calibration.model_dump(mode="json", exclude={"rated"})
     calibration = Calibration(study_id=study.id, ranking_id=ranking.id, options=options, created_by=created_by)
     db.add(calibration)
     db.flush()
@@ -109,9 +109,7 @@ def _calibrate(order: Order, progress: Progress) -> tuple[dict[str, Any], Path]:
     with workspace.lock():
         fit = pretraining.run(study, workspace, progress)
         scores = {row["method"]: row["score"] for row in order.ranking["methods"]}
-        made = calibration.run(
-            study, workspace, fit.model, scores, ranking=order.ranking, name=name, progress=progress
-        )
+        made = calibration.run(study, workspace, fit.model, scores, ranking=order.ranking, name=name, progress=progress)
         models: Mapping[str, QualityModel] = {"before": fit.model, "after": made.model}
         figures = evaluation.run(study, workspace, order.votes, models, progress)
     result = {

@@ -136,9 +136,7 @@ def _begin(sessions: sessionmaker[Session], job_id: int) -> int | None:
         return job.attempt
 
 
-async def _watch(
-    process: asyncio.subprocess.Process, sessions: sessionmaker[Session], job_id: int
-) -> tuple[bool, str]:
+async def _watch(process: asyncio.subprocess.Process, sessions: sessionmaker[Session], job_id: int) -> tuple[bool, str]:
     """Wait for the end of a process, or for the wish to cancel it; returns that, and what it wrote of errors."""
     assert process.stderr is not None
     reading = asyncio.create_task(process.stderr.read())

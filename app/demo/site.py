@@ -1,5 +1,7 @@
-"""`discern demo`: the loop in the browser. A study is built and served, simulated subjects vote, an admin's work is done
-once, and everything stays up for people."""
+"""`discern demo`: the loop in the browser.
+
+A study is built and served, simulated subjects vote, an admin's work is done once, and everything stays up for people.
+"""
 
 import time
 from contextlib import closing
@@ -14,7 +16,7 @@ from app.config import Settings
 from app.demo import inputs, loop
 from app.demo.loop import POPULATION
 from app.experimenters import tallies
-from app.models import Calibration, Invite, Study
+from app.models import Calibration, Invite
 from app.security import invitations
 from app.serving import Say, Server
 from app.store import Store
@@ -40,8 +42,10 @@ def run(directory: Path, host: str, port: int, say: Say) -> None:
             loop.write_quality(summary.study, summary.workspace, directory, progress)
         settings = _settings(directory)
         with serving.running(settings, host=host, port=_free(host, port), say=say) as server:
-            _fill(server, settings, summary.workspace.root)
-            _announce(server, directory, time.monotonic() - started, say)
+            name = _open(server, settings, summary.workspace.root)
+            _announce(server, name, time.monotonic() - started, say)
+            _fill(server, name, say)
+            say(f"\nall of it after {time.monotonic() - started:.0f} s, in {directory}; Ctrl-C stops the demo")
             server.supervisor.wait()
             raise DiscernError(server.supervisor.failure or "stopped")
     except KeyboardInterrupt:
@@ -65,24 +69,31 @@ def _free(host: str, port: int) -> int:
         return 0
 
 
-def _fill(server: Server, settings: Settings, workspace: Path) -> None:
-    """What is not there yet of: the study, an invitation, simulated votes, a ranking, a calibration."""
+def _open(server: Server, settings: Settings, workspace: Path) -> str:
+    """Import the study, open it, and invite to it; returns its name."""
+    with console.progress_display() as progress, database.sessions(server.database_url).begin() as db:
+        study = studies.import_workspace(db, Store(settings.store_url), workspace, progress=progress)
+        if study.state == "draft":
+            studies.set_state(db, study, "open")
+            studies.invite(db, study, "shared", note="from the demo")
+        return study.name
+
+
+def _fill(server: Server, name: str, say: Say) -> None:
+    """What is not there yet of: simulated votes, a ranking, a calibration."""
     sessions = database.sessions(server.database_url)
     with console.progress_display() as progress:
-        with sessions.begin() as db:
-            study = studies.import_workspace(db, Store(settings.store_url), workspace, progress=progress)
-            if study.state == "draft":
-                studies.set_state(db, study, "open")
-                studies.invite(db, study, "shared", note="from the demo")
-            voted = tallies.number_by_voters(db, study)["simulated"]
+        with sessions() as db:
+            voted = tallies.number_by_voters(db, studies.find(db, name))["simulated"]
         if not voted:
             simulation.run(
-                sessions, server.url, study.name, subjects=SUBJECTS, seed=SEED, population=POPULATION, progress=progress
+                sessions, server.url, name, subjects=SUBJECTS, seed=SEED, population=POPULATION, progress=progress
             )
-        _calibrate(sessions, study.name, progress)
+        key = _calibrate(sessions, name, progress)
+    say(f"\ncalibrated with the ranking of the simulated votes: {server.url}/studies/{name}/calibrations/{key}")
 
 
-def _calibrate(sessions: sessionmaker[Session], name: str, progress: Progress) -> None:
+def _calibrate(sessions: sessionmaker[Session], name: str, progress: Progress) -> int:
     """Fit and launch as an admin does by two clicks, and wait for the worker."""
     with sessions.begin() as db:
         study = studies.find(db, name)
@@ -101,24 +112,27 @@ def _calibrate(sessions: sessionmaker[Session], name: str, progress: Progress) -
         time.sleep(0.5)
     if job.status == "failed":
         raise DiscernError(f"the calibration failed: {job.error}")
+    return key
 
 
-def _announce(server: Server, directory: Path, seconds: float, say: Say) -> None:
+def _announce(server: Server, name: str, seconds: float, say: Say) -> None:
     with database.sessions(server.database_url)() as db:
-        study = db.scalars(select(Study).order_by(Study.id)).first()
-        invite = db.scalars(select(Invite).where(Invite.kind == "shared").order_by(Invite.id)).first()
-        assert study is not None
-        assert invite is not None
-        name, token = study.name, invite.token
+        study = studies.find(db, name)
+        query = select(Invite.token).where(Invite.study_id == study.id, Invite.kind == "shared").order_by(Invite.id)
+        token = db.scalars(query).first()
     first = invitations.first_admin(server.database_url, server.url)
     experimenter = invitations.set_up_link(server.database_url, server.url, "experimenter")
-    say(f"\nready after {seconds:.0f} s; everything is in {directory}\n")
-    say("subject        vote on pairs; no sign-in, the link is the invitation")
-    say(f"               {server.url}/i/{token}")
-    say("experimenter   watch the matrix; choose a name and a password at the first link, once, then use the second")
-    say(f"               {experimenter}")
-    say(f"               {server.url}/studies/{name}")
-    say("admin          fit rankings, launch calibrations; sign in the same way")
-    say(f"               {first or 'signed up already: sign in with the name and password chosen then'}")
-    say(f"               {server.url}/studies/{name}/manage")
-    say("\nvotes so far are by simulated subjects, and are marked so; Ctrl-C stops the demo")
+    say(f"""
+ready to vote after {seconds:.0f} s
+
+subject        votes on pairs: the link is the invitation, there is no sign-in
+               {server.url}/i/{token}
+experimenter   watches the matrix: chooses a name and a password at the first address, once
+               {experimenter}
+               {server.url}/studies/{name}
+admin          fits rankings, launches calibrations: chooses a name and a password at the first address, once
+               {first or "(done already: sign in with the name and the password of then)"}
+               {server.url}/studies/{name}/manage
+
+simulated subjects vote now; what they do is marked as simulated everywhere
+""")

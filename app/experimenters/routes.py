@@ -129,7 +129,6 @@ def read_matrix(db: Transaction, found: Found, voters: OfVoters = None) -> Matri
 @router.get("/api/studies/{study}/votes.csv", response_class=StreamingResponse)
 def read_votes(
     request: Request,
-    db: Transaction,
     found: Found,
     voters: Annotated[Voters | None, Query(description="Whose votes; everybody's by default, each row marked.")] = None,
 ) -> StreamingResponse:

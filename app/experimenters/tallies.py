@@ -10,7 +10,7 @@ import numpy as np
 from sqlalchemy import Select, case, func, select
 from sqlalchemy.orm import Session, aliased
 
-from app.models import LowResolutionImage, Method, Output, Pair, Study, Subject, Tally, Trial, Vote
+from app.models import LowResolutionImage, Output, Pair, Study, Subject, Tally, Trial, Vote
 from pipelines.ranking.counts import Votes
 
 Voters = Literal["people", "simulated"]
@@ -102,7 +102,8 @@ def votes(db: Session, study: Study, voters: Voters, *, up_to: int | None = None
     table = np.array(db.execute(query).all(), dtype=np.int64).reshape(-1, 4)
     if not len(table):
         return None
-    stems = _names(db, select(LowResolutionImage.id, LowResolutionImage.stem).where(_of(LowResolutionImage, study)))
+    stem_of = select(LowResolutionImage.id, LowResolutionImage.stem).where(LowResolutionImage.study_id == study.id)
+    stems = dict(db.execute(stem_of).all())
     people = {subject.id: subject.name for subject in subjects(db, study, voters)}
     images, image = np.unique(table[:, 2], return_inverse=True)
     subject_keys, subject = np.unique(table[:, 3], return_inverse=True)
@@ -181,13 +182,13 @@ def cell(db: Session, study: Study, first: int, second: int, voters: Voters) -> 
 def holds_image(db: Session, study: Study, sha256: str) -> bool:
     """Whether an image is one of the study's LR images or outputs."""
     found = [
-        db.scalar(select(table.id).where(_of(table, study), table.sha256 == sha256).limit(1))
+        db.scalar(select(table.id).where(table.study_id == study.id, table.sha256 == sha256).limit(1))
         for table in (Output, LowResolutionImage)
     ]
     return any(key is not None for key in found)
 
 
-def _log(study: Study, voters: Voters | None) -> Select[tuple[Vote, Trial, Pair, Subject, str]]:
+def _log(study: Study, voters: Voters | None) -> Select[Vote, Trial, Pair, Subject, str]:
     query = (
         select(Vote, Trial, Pair, Subject, LowResolutionImage.stem)
         .join(Trial, Vote.trial_id == Trial.id)
@@ -202,14 +203,6 @@ def _log(study: Study, voters: Voters | None) -> Select[tuple[Vote, Trial, Pair,
 
 def _url(study: Study, sha256: str) -> str:
     return f"/studies/{study.name}/images/{sha256}.png"
-
-
-def _names(db: Session, query: Select[tuple[int, str]]) -> dict[int, str]:
-    return {key: name for key, name in db.execute(query)}
-
-
-def _of(table: type[Output] | type[LowResolutionImage] | type[Method], study: Study) -> Any:
-    return table.study_id == study.id
 
 
 def _csv_line(values: Any) -> str:

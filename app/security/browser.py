@@ -15,7 +15,7 @@ HEADERS = {
     "connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
-    # Not `no-referrer`: with it, browsers send `Origin: null` with forms, and those could not be told from foreign ones.
+    # Not `no-referrer`: with it browsers send `Origin: null` with forms, which looks as if another site had sent them.
     "Referrer-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
@@ -26,8 +26,8 @@ HEADERS = {
 class Browser:
     """Middleware: refuses unsafe requests that another site made a browser send, and sets the headers above.
 
-    Browsers say where a request comes from: `Sec-Fetch-Site`, which plain-http hosts other than localhost do not get, or
-    else `Origin`. A program that is no browser sends neither, and carries nobody's cookies.
+    Browsers say where a request comes from: by `Sec-Fetch-Site`, which plain-http hosts other than localhost do not
+    get, or else by `Origin`. A program that is no browser sends neither, and carries nobody's cookies.
     """
 
     def __init__(self, app: ASGIApp, public_url: str | None = None) -> None:
@@ -40,12 +40,15 @@ class Browser:
             await self.app(scope, receive, send)
             return
 
+        static = scope["path"].startswith("/static/")
+
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 for name, value in HEADERS.items():
                     headers.setdefault(name, value)
-                headers.setdefault("Cache-Control", "no-store")
+                # Modules and styles are asked for again each time, and answered with "not modified".
+                headers.setdefault("Cache-Control", "no-cache" if static else "no-store")
             await send(message)
 
         if scope["method"] not in SAFE_METHODS and not self._same_site(Headers(scope=scope)):

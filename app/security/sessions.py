@@ -5,7 +5,7 @@ import secrets
 from datetime import UTC, datetime, timedelta
 
 from fastapi import Request, Response
-from sqlalchemy import delete, select
+from sqlalchemy import ColumnElement, and_, delete, select
 from sqlalchemy.orm import Session
 
 from app.models import LoginSession, Subject, User
@@ -38,14 +38,14 @@ def user_of(db: Session, request: Request) -> User | None:
     """Who is signed in."""
     query = select(User).join(LoginSession, LoginSession.user_id == User.id)
     token = request.cookies.get(cookie_name(STAFF, request))
-    return db.scalar(query.where(*_valid(token))) if token else None
+    return db.scalar(query.where(_valid(token))) if token else None
 
 
 def subject_of(db: Session, request: Request) -> Subject | None:
     """Who votes in this browser."""
     query = select(Subject).join(LoginSession, LoginSession.subject_id == Subject.id)
     token = request.cookies.get(cookie_name(SUBJECT, request))
-    return db.scalar(query.where(*_valid(token))) if token else None
+    return db.scalar(query.where(_valid(token))) if token else None
 
 
 def end(db: Session, request: Request, response: Response) -> None:
@@ -84,13 +84,9 @@ def _open(db: Session, lifetime: timedelta, *, user_id: int | None = None, subje
     now = datetime.now(UTC)
     db.execute(delete(LoginSession).where(LoginSession.expires_at < now))
     token = new_token()
-    db.add(
-        LoginSession(
-            token_sha256=digest(token), user_id=user_id, subject_id=subject_id, expires_at=now + lifetime
-        )
-    )
+    db.add(LoginSession(token_sha256=digest(token), user_id=user_id, subject_id=subject_id, expires_at=now + lifetime))
     return token
 
 
-def _valid(token: str | None) -> tuple[object, ...]:
-    return LoginSession.token_sha256 == digest(token or ""), LoginSession.expires_at > datetime.now(UTC)
+def _valid(token: str) -> ColumnElement[bool]:
+    return and_(LoginSession.token_sha256 == digest(token), LoginSession.expires_at > datetime.now(UTC))

@@ -45,7 +45,9 @@ class Assignment:
     first_on_left: bool
 
 
-def choose(candidates: Sequence[Candidate], *, seed: int, number: int, lead: int, previous_image: int | None) -> Assignment:
+def choose(
+    candidates: Sequence[Candidate], *, seed: int, number: int, lead: int, previous_image: int | None
+) -> Assignment:
     """The next trial of a subject.
 
     Args:

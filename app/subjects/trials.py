@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 from uuid import UUID
 
-from sqlalchemy import Row, func, insert, select, update
+from sqlalchemy import func, insert, select, update
 from sqlalchemy.orm import Session, aliased
 
 from app.models import Output, Pair, Study, Subject, Tally, Trial, Vote
@@ -29,7 +29,7 @@ class StudyClosedError(Exception):
 
 
 def outstanding(db: Session, subject: Subject, ahead: int) -> list[Shown]:
-    """The subject's next trials, in order: those that have no vote yet, and as many new ones as `ahead` leaves room for.
+    """The subject's next trials, in order: those without a vote, then as many new ones as `ahead` leaves room for.
 
     Raises:
         StudyClosedError: new ones are needed, and the study is not open.
@@ -103,7 +103,7 @@ def _so_far(db: Session, subject: Subject) -> tuple[int, int, int | None]:
         .where(Trial.subject_id == subject.id)
         .order_by(Trial.number)
     )
-    rows: list[Row[tuple[bool, int]]] = list(db.execute(query))
+    rows = db.execute(query).all()
     lead = sum(1 if first_on_left else -1 for first_on_left, _ in rows)
     return len(rows), lead, rows[-1][1] if rows else None
 

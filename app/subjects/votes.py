@@ -43,10 +43,9 @@ def store(db: Session, subject: Subject, trial_id: UUID, facts: dict[str, Any]) 
     statement = insert(Vote).values(trial_id=trial_id, **facts).on_conflict_do_nothing(index_elements=["trial_id"])
     if db.scalar(statement.returning(Vote.id)) is not None:
         _count(db, trial, facts["choice"])
-    choice, voted, total = db.execute(
-        select(Vote.choice, Subject.voted, Subject.total).where(Vote.trial_id == trial_id, Subject.id == subject.id)
-    ).one()
-    return Stored(choice, voted, total)
+    choice = db.scalars(select(Vote.choice).where(Vote.trial_id == trial_id)).one()
+    db.refresh(subject, ["voted", "total"])
+    return Stored(choice, subject.voted, subject.total)
 
 
 def _count(db: Session, trial: Trial, choice: str) -> None:

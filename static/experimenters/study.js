@@ -1,0 +1,36 @@
+// The live page of a study: each snapshot that arrives is written into the page that the server rendered.
+
+import "../times.js";
+import { timeElement, whole } from "../format.js";
+import { listen } from "./events.js";
+import { showMatrix } from "./matrix.js";
+import { showRanking } from "./ranking.js";
+import { showStored } from "./stored.js";
+import { showSubjects } from "./subjects.js";
+
+const page = document.querySelector("main.study");
+const connection = page.querySelector(".connection");
+
+listen(page.dataset.events, show, (state) => {
+  connection.dataset.state = state;
+  connection.textContent = state;
+});
+showStored(page.querySelector("[data-rankings]"));
+
+function show(snapshot) {
+  showFigures(snapshot);
+  showMatrix(snapshot);
+  showRanking(snapshot);
+  showSubjects(snapshot.subjects);
+}
+
+function showFigures(snapshot) {
+  const figure = (name) => page.querySelector(`[data-text="${name}"]`);
+  for (const name of ["votes", "pairs", "pairs_without_votes"]) figure(name).textContent = whole(snapshot[name]);
+  figure("votes_per_minute").textContent = snapshot.votes_per_minute.toFixed(1);
+  figure("last_vote_at").replaceChildren(timeElement(snapshot.last_vote_at));
+  figure("state").textContent = figure("state").dataset.state = snapshot.state;
+  for (const element of page.querySelectorAll("[data-votes-by]")) {
+    element.textContent = whole(snapshot.votes_by[element.dataset.votesBy]);
+  }
+}

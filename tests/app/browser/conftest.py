@@ -1,0 +1,44 @@
+"""Real headless Chromium, and the pages' inhabitants."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+
+import pytest
+from playwright.sync_api import Browser, sync_playwright
+
+from tests.app.conftest import Site
+
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Headless Chromium: the system's (`CHROMIUM` names another one)."""
+    path = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+    if path is None:
+        pytest.fail("no Chromium: install it (Debian: apt-get install chromium), or name its program in CHROMIUM")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def server(site: Site) -> Site:
+    """The running server; `.url` is its address."""
+    return site
+
+
+@pytest.fixture
+def invite(site: Site) -> Callable[..., str]:
+    """Makes invitation links."""
+    return lambda kind="single", simulated=False: site.invite(kind, simulated=simulated)
