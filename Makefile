@@ -12,8 +12,8 @@ TESTS ?= tests
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: $(INSTALLED) ## the whole loop on real photographs: LR images to a ranking and a calibrated metric
-	$(BIN)/discern demo --once
+demo: $(INSTALLED) ## a study of real photographs, served: subjects vote, the matrix fills, a metric is calibrated
+	$(BIN)/discern demo
 
 test: lint types ## style, types, and every test (TESTS=tests/ranking for a part)
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m "not slow" $(TESTS)

@@ -138,15 +138,12 @@ def serve(
 ) -> None:
     """Serve studies until Ctrl-C: web pages, worker, and a PostgreSQL of its own unless DATABASE_URL is set."""
     from app import config, serving
-    from app.security import invitations
 
     serving.stop_on_sigterm()
     try:
         with serving.running(config.load(), host=host, port=port, say=console.say) as server:
             console.say(f"Discern serves at {server.url}; Ctrl-C stops it")
-            link = invitations.first_admin(server.database_url, server.url)
-            if link is not None:
-                console.say(f"nobody can sign in yet; the first admin chooses a name and a password here, once: {link}")
+            _offer_first_admin(server.database_url, server.url)
             server.supervisor.wait()
             raise DiscernError(server.supervisor.failure or "stopped")
     except KeyboardInterrupt:
@@ -163,7 +160,10 @@ def web(
     from app import children, config, web_server
 
     children.follow_parent()
-    web_server.run(_database_url("web"), config.load(), host, port, fd)
+    url, settings = _database_url("web"), config.load()
+    if fd is None:
+        _offer_first_admin(url, settings.public_url or f"http://{host}:{port}")
+    web_server.run(url, settings, host, port, fd)
 
 
 @commands.command()
@@ -276,6 +276,33 @@ def import_study(
     ):
         imported = studies.import_workspace(db, store, workspace, name=name, progress=progress)
     console.say(f"imported as {imported.name!r}, {imported.state}; an admin opens it and makes invitations")
+
+
+@commands.command("set-up-link")
+def set_up_link(
+    role: Annotated[str, typer.Option(help="experimenter or admin.")] = "admin",
+    url: Annotated[
+        str | None, typer.Option(help="Of the server; by default, the one that runs in DISCERN_HOME.")
+    ] = None,
+) -> None:
+    """Print a one-time link with which somebody chooses a name and a password: when no admin can sign in any more."""
+    from app import config, serving
+    from app.security import invitations
+
+    if role not in ("experimenter", "admin"):
+        raise DiscernError(f"--role: {role!r} is not known; choose 'experimenter' or 'admin'")
+    settings = config.load()
+    address = url or settings.public_url or serving.running_url(settings.home)
+    with serving.database_of(settings) as database_url:
+        console.say(invitations.set_up_link(database_url, address, "admin" if role == "admin" else "experimenter"))
+
+
+def _offer_first_admin(database_url: str, url: str) -> None:
+    from app.security import invitations
+
+    link = invitations.first_admin(database_url, url)
+    if link is not None:
+        console.say(f"nobody can sign in yet; the first admin chooses a name and a password here, once: {link}")
 
 
 def _database_url(verb: str) -> str:

@@ -67,12 +67,15 @@ def create_app(url: str, settings: Settings) -> FastAPI:
 @contextlib.asynccontextmanager
 async def _lifespan(url: str, app: FastAPI) -> AsyncIterator[None]:
     listening = asyncio.create_task(app.state.changes.listen(url))
+    # A second or two of work, which the first visitor of a chart need not wait for.
+    bundling = asyncio.create_task(asyncio.to_thread(_vega_bundle))
     try:
         yield
     finally:
         listening.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await listening
+        await bundling
         app.state.sessions.kw["bind"].dispose()
 
 

@@ -119,7 +119,8 @@ def manage_page(request: Request, db: Transaction, found: Found) -> Response:
         "admins/study.html",
         study=views.study(db, found),
         consent=studies.consent(db, found).text,
-        invites=_invites(db, found, base_url(request)),
+        # Those of simulated subjects were used by the program that made them.
+        invites=[invite for invite in _invites(db, found, base_url(request)) if not invite.simulated],
         rankings=views.rankings(db, found),
         calibrations=views.calibrations(db, found),
     )

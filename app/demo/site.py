@@ -23,7 +23,7 @@ from app.store import Store
 from pipelines.errors import DiscernError
 from pipelines.progress import Progress
 
-SUBJECTS = 12
+SUBJECTS = 8
 SEED = 1
 BY = "demo"
 

@@ -4,7 +4,7 @@ import { pause, persist, sendJson } from "./http.js";
 import { decodedPair } from "./images.js";
 
 const AHEAD = 4;
-const MOST = 20; // unsent votes; the server holds no more trials open at once
+const MOST = 20; // unsent votes; also what the server hands out at most
 
 export class LookAhead {
   #outbox;
@@ -12,6 +12,7 @@ export class LookAhead {
   #queue = []; // {trial, images: promise of the decoded pair}
   #known = new Set(); // an answer under way may name a trial that was voted on meanwhile
   #asking = null;
+  #pending = ""; // what to say while votes must be saved first
   total = 0;
 
   /** `explain` is told why there may be nothing to show. */
@@ -22,6 +23,7 @@ export class LookAhead {
 
   /** The next trial with its images; null when the server has a vote on every one. Throws `Refused`. */
   async next() {
+    if (this.#outbox.waiting >= MOST) await this.#votesSent();
     if (!(await this.#fill())) return null;
     const { trial, images } = this.#queue[0];
     const [left, right] = await images;
@@ -43,16 +45,18 @@ export class LookAhead {
   /** The subject has voted on every trial that the server waits for. */
   async #votesArrive(trials) {
     const { waiting, refusals } = this.#outbox;
+    if (waiting > 0) return this.#votesSent();
     const refused = trials.find(({ id }) => refusals.has(id));
-    if (waiting > 0) {
-      this.#explain(`Votes not saved yet: ${waiting}. Keep this page open; it goes on as soon as they are.`);
-      await this.#outbox.sent();
-      this.#report("");
-    } else if (refused) {
-      throw refusals.get(refused.id);
-    } else {
-      await pause(500); // an answer that was older than the last vote
-    }
+    if (refused) throw refusals.get(refused.id);
+    return pause(500); // the answer is older than the last vote
+  }
+
+  async #votesSent() {
+    this.#pending = `Votes not saved yet: ${this.#outbox.waiting}. Keep this page open; it goes on as soon as they are.`;
+    this.#report("");
+    await this.#outbox.sent();
+    this.#pending = "";
+    this.#report("");
   }
 
   /** Asks for more trials, once at a time. */
@@ -79,6 +83,7 @@ export class LookAhead {
   }
 
   #report(trouble) {
-    this.#explain(trouble ? `Waiting for the next images: ${trouble}. Trying again …` : "Loading …");
+    const images = trouble ? `Waiting for the next images: ${trouble}. Trying again …` : "Loading …";
+    this.#explain(this.#pending || images);
   }
 }

@@ -152,8 +152,14 @@ def test_one_image_pixel_is_one_device_pixel(open_page: Open, launch: Callable[.
     check_pixels(page, ratio)
 
 
-def test_images_keep_their_pixels_when_the_zoom_changes_during_a_trial(open_page: Open) -> None:
-    page = open_page()
+NO_RESIZE = (
+    "for (const w of [window, visualViewport]) w.addEventListener('resize', (e) => e.stopImmediatePropagation(), true);"
+)
+
+
+@pytest.mark.parametrize("script", ["", NO_RESIZE], ids=["all events", "the resolution's event alone"])
+def test_images_keep_their_pixels_when_the_zoom_changes_during_a_trial(open_page: Open, script: str) -> None:
+    page = open_page(script=script)
     trial = on_screen(page)
     image = page.get_by_alt_text("left image")
     width, height = image.evaluate("image => [image.naturalWidth, image.naturalHeight]")
@@ -204,6 +210,23 @@ def test_both_sides_appear_together_or_not_at_all(open_page: Open) -> None:
     on_screen(page)
     for side in SIDES:
         expect(page.get_by_alt_text(f"{side} image")).to_be_visible()
+
+
+def test_images_are_decoded_before_they_are_needed(open_page: Open) -> None:
+    note = """
+        window.ready = new Set();
+        const { decode } = HTMLImageElement.prototype;
+        HTMLImageElement.prototype.decode = function () { return decode.call(this).then(() => ready.add(this.src)); };
+    """
+    page = open_page(script=note)
+    on_screen(page)
+    page.wait_for_load_state("networkidle")
+    release = hold(page, "**/*")
+    for _ in range(3):
+        vote(page)
+        shown = "[...document.querySelectorAll('#stage img')].map((image) => ready.has(image.src))"
+        assert page.evaluate(shown) == [True, True]
+    release()
 
 
 def test_votes_before_the_paint_are_ignored(open_page: Open) -> None:
@@ -334,6 +357,20 @@ def test_the_next_pair_does_not_wait_for_the_network(open_page: Open) -> None:
     expect(page.get_by_text("saved", exact=True)).to_be_visible()
 
 
+def test_a_vote_that_is_saved_at_once_makes_no_flicker_beside_the_images(open_page: Open) -> None:
+    page = open_page()
+    on_screen(page)
+    page.evaluate("""
+        window.statuses = new Set();
+        const status = document.getElementById("saved");
+        new MutationObserver(() => statuses.add(status.textContent)).observe(status, { childList: true });
+    """)
+    for _ in range(3):
+        vote(page)
+    expect_unsent(page, 0)
+    assert set(page.evaluate("[...statuses]")) <= {"saved"}
+
+
 def test_unsent_votes_outlive_a_reload_and_their_trials_are_not_shown_again(open_page: Open) -> None:
     page = open_page()
     on_screen(page)
@@ -349,6 +386,7 @@ def test_unsent_votes_outlive_a_reload_and_their_trials_are_not_shown_again(open
     page.unroute(VOTES)
     expect_unsent(page, 0)
     assert sorted(choices(votes)[-2:]) == sorted(zip(voted, SIDES, strict=True))
+    assert page.evaluate("localStorage.length") == 0
     page.reload()
     assert on_screen(page) == third
 
@@ -366,11 +404,17 @@ def test_votes_are_sent_as_soon_as_the_computer_is_online_again(open_page: Open)
     expect_unsent(page, 0)
 
 
-@pytest.mark.parametrize("status", [500, 503, 429])
-def test_a_busy_server_is_asked_again(open_page: Open, status: int) -> None:
+def somebody_elses_page(route: Route) -> None:
+    route.fulfill(content_type="text/html", body="<h1>Log in to this network</h1>")
+
+
+@pytest.mark.parametrize("answer", [refuse(500), refuse(503), refuse(429), refuse(200), somebody_elses_page, abort])
+def test_a_vote_is_sent_again_until_our_server_says_that_it_is_saved(
+    open_page: Open, answer: Callable[[Route], None]
+) -> None:
     page = open_page()
     votes, trial = sent(page), on_screen(page)
-    page.route(VOTES, refuse(status), times=2)
+    page.route(VOTES, answer, times=2)
     vote(page)
     expect_unsent(page, 0)
     assert choices(votes) == [(trial, "left")] * 3
@@ -406,6 +450,29 @@ def test_votes_of_a_session_that_ended_are_kept_until_the_invitation_is_opened_a
     expect_unsent(page, 0)
 
 
+def test_votes_of_an_earlier_subject_on_the_same_computer_are_kept_and_reported_at_the_end(
+    open_page: Open, invite: Callable[..., str]
+) -> None:
+    page = open_page()
+    page.route(VOTES, abort)
+    vote(page)
+    expect(page.get_by_text("no connection, 1 vote kept")).to_be_visible()
+    page.goto("about:blank")
+    page.unroute(VOTES)
+    page.context.clear_cookies()
+    start(page, invite())
+    on_screen(page)
+    expect(page.get_by_text("1 vote not accepted by the server")).to_be_visible()
+    page.route(TRIALS, lambda route: route.fulfill(json={"trials": [], "voted": 9, "total": 9, "finished": True}))
+    release = hold(page, VOTES)
+    with page.expect_response(TRIALS):
+        page.reload()
+    release()
+    expect_message(page, "All your votes are in. 1 vote not accepted by the server")
+    expect(page.get_by_role("link", name="Finish")).to_have_attribute("href", "/thanks")
+    expect_unsent(page, 1)
+
+
 def test_a_study_that_was_closed_says_so(open_page: Open) -> None:
     page = open_page()
     on_screen(page)
@@ -418,23 +485,33 @@ def test_twenty_unsent_votes_stop_the_trials(open_page: Open) -> None:
     page = open_page()
     on_screen(page)
     page.route(VOTES, abort)
-    for _ in range(19):
-        vote(page)
+    page.evaluate("for (let n = 0; n < 18; n += 1) localStorage.setItem(`discern.vote.earlier-${n}`, '{}')")
+    page.reload()
+    expect_unsent(page, 18)
+    vote(page)
     on_screen(page)
     page.keyboard.press("ArrowLeft")
-    expect_message(page, "20 of your votes are not saved yet")
+    expect_message(page, "Votes not saved yet: 20.")
     expect_unsent(page, 20)
     page.unroute(VOTES)
     on_screen(page)
-    expect_unsent(page, 0)
+    expect_unsent(page, 18)  # the server does not know them
 
 
-@pytest.mark.parametrize("broken", [{"status": 500}, {"status": 200, "content_type": "image/png", "body": "no image"}])
-def test_a_broken_image_is_never_voted_on_and_is_fetched_again(open_page: Open, broken: dict[str, Any]) -> None:
+def of_another_size(route: Route) -> None:
+    png = io.BytesIO()
+    Image.new("RGB", (3, 5)).save(png, "png")
+    route.fulfill(content_type="image/png", body=png.getvalue())
+
+
+@pytest.mark.parametrize("damage", [refuse(500), refuse(200), of_another_size, abort])
+def test_a_broken_image_is_never_voted_on_and_is_fetched_again(
+    open_page: Open, damage: Callable[[Route], None]
+) -> None:
     page = open_page()
     on_screen(page)
     votes = sent(page)
-    page.route("**/left.png", lambda route: route.fulfill(**broken))
+    page.route("**/left.png", damage)
     page.reload()
     expect_message(page, "Waiting for the next images")
     page.keyboard.press("ArrowLeft")
