@@ -7,6 +7,7 @@ import venv
 import zipfile
 from pathlib import Path
 
+import httpx
 import pytest
 
 ROOT = Path(__file__).parents[2]
@@ -46,7 +47,10 @@ def test_the_wheel_carries_templates_styles_migrations_and_the_licence(wheel: Pa
         "app/templates/study.toml",
         "app/templates/contact_sheet.html",
         "app/static/contact_sheet.css",
-        "app/migrations/README.md",
+        "app/templates/experimenters/study.html",
+        "app/static/subjects/trial.js",
+        "app/migrations/env.py",
+        "app/migrations/versions/0001_the_tables_of_the_loop.py",
     } <= names
     assert any(name.endswith("licenses/LICENSE") for name in names)
     assert not [name for name in names if name.startswith("tests")]
@@ -64,6 +68,39 @@ def test_a_bare_installation_has_no_torch_and_ranks_votes(installed: Path, tmp_p
 def test_a_bare_installation_writes_the_example(installed: Path, tmp_path: Path) -> None:
     assert discern(installed, "init", "new", cwd=tmp_path).returncode == 0
     assert (tmp_path / "new" / "study.toml").read_text() == (ROOT / "templates" / "study.toml").read_text()
+
+
+def test_a_bare_installation_imports_a_workspace_and_serves_it(
+    installed: Path, workspace: Path, tmp_path: Path
+) -> None:
+    """A web host has no torch: what it needs of a study lies in the workspace."""
+    home = tmp_path / "home"
+    os.environ["DISCERN_HOME"] = str(home)
+    try:
+        result = discern(installed, "study", "import", str(workspace), cwd=tmp_path)
+        assert result.returncode == 0, result.stderr
+        assert "imported as 'small', draft" in result.stdout
+        command = [str(installed), "serve", "--port", "0"]
+        server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=tmp_path)
+    finally:
+        del os.environ["DISCERN_HOME"]
+    assert server.stdout is not None
+    try:
+        link = next(line.split()[-1] for line in server.stdout if "/set-up/" in line)
+        with httpx.Client(base_url=link.partition("/set-up/")[0], trust_env=False, timeout=30) as admin:
+            form = {"name": "ada", "password": "a long enough password"}
+            assert admin.post(link, data=form).headers["location"] == "/admin"
+            assert admin.patch("/api/studies/small", json={"state": "open"}).json()["state"] == "open"
+            invites = admin.post("/api/studies/small/invites", json={"kind": "single"}).json()["invites"]
+            admin.post(invites[0]["link"], data={"consent": "yes"})
+            trial = admin.post("/api/subject/trials", json={"ahead": 1}).json()["trials"][0]
+            assert admin.get(trial["left"]).content.startswith(b"\x89PNG")
+            assert "vegaEmbed" in admin.get("/assets/vega.js").text
+            assert admin.get("/static/subjects/trial.js").status_code == 200
+    finally:
+        server.terminate()
+        assert server.wait(60) == 0
+        server.stdout.close()
 
 
 def test_a_command_that_needs_the_science_says_how_to_get_it(installed: Path, tmp_path: Path) -> None:
