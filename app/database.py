@@ -7,6 +7,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from psycopg.conninfo import conninfo_to_dict
 from sqlalchemy import Connection, Engine, create_engine, func, make_url, select
 from sqlalchemy.exc import ArgumentError, OperationalError
 from sqlalchemy.orm import Session, sessionmaker
@@ -76,10 +77,14 @@ def psycopg_url(url: str) -> str:
 def _with_driver(url: str) -> str:
     try:
         parsed = make_url(url)
-    except ArgumentError as error:
+    except (ArgumentError, ValueError) as error:
         raise DiscernError("DATABASE_URL: not a URL; write postgresql://user:password@host/database") from error
     if parsed.get_backend_name() not in ("postgresql", "postgres"):
         raise DiscernError(f"DATABASE_URL: {parsed.get_backend_name()!r} is not PostgreSQL; no other database will do")
+    try:
+        conninfo_to_dict(parsed.set(drivername="postgresql").render_as_string(hide_password=False))
+    except psycopg.ProgrammingError as error:
+        raise DiscernError(f"DATABASE_URL: {str(error).strip()}; correct or remove it") from error
     return parsed.set(drivername="postgresql+psycopg").render_as_string(hide_password=False)
 
 

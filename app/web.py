@@ -2,15 +2,17 @@
 
 import asyncio
 import contextlib
+import reprlib
 from collections.abc import AsyncIterator
 from functools import cache, partial
 from importlib import metadata
+from typing import Any
 from urllib.parse import quote
 
 import vl_convert
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DataError, DBAPIError, OperationalError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.staticfiles import StaticFiles
@@ -123,8 +125,18 @@ def _on_http_error(request: Request, error: Exception) -> Response:
 def _on_invalid(request: Request, error: Exception) -> Response:
     """One clear sentence for each wrong field."""
     assert isinstance(error, RequestValidationError)
-    problems = [f"{'.'.join(map(str, p['loc'][1:]))}: {p['msg']}, got {p.get('input')!r}" for p in error.errors()]
-    return _answer(request, 422, "; ".join(problems))
+    return _answer(request, 422, "; ".join(_sentence(problem) for problem in error.errors()))
+
+
+def _sentence(problem: dict[str, Any]) -> str:
+    where = ".".join(map(str, problem["loc"][1:])) or str(problem["loc"][0])
+    match problem["type"]:
+        case "json_invalid":
+            return f"{problem['loc'][0]}: not JSON ({problem['ctx']['error']})"
+        case "missing":
+            return f"{where}: missing"
+        case _:
+            return f"{where}: {problem['msg']}, got {reprlib.repr(problem.get('input'))}"
 
 
 def _on_bug(request: Request, _error: Exception) -> Response:
@@ -137,6 +149,8 @@ def _on_bug(request: Request, _error: Exception) -> Response:
 def _on_database_error(request: Request, error: Exception) -> Response:
     """A lost database is a matter of moments: who asks again, as the trial page does, loses nothing."""
     assert isinstance(error, DBAPIError)
+    if isinstance(error, DataError):  # a character or a number that no column can hold
+        return _answer(request, 422, f"a value cannot be stored or looked for: {error.orig}")
     if not (isinstance(error, OperationalError) or error.connection_invalidated):
         raise error
     response = _answer(request, 503, UNAVAILABLE)

@@ -61,7 +61,9 @@ def use_link(db: Session, token: str, name: str, password: str) -> User:
     if not 1 <= len(name) <= 100:
         raise DiscernError("a name is needed, of at most 100 characters")
     if not SHORTEST_PASSWORD <= len(password) <= LONGEST_PASSWORD:
-        raise DiscernError(f"a password needs at least {SHORTEST_PASSWORD} characters, this one has {len(password)}")
+        raise DiscernError(
+            f"a password needs {SHORTEST_PASSWORD} to {LONGEST_PASSWORD} characters, this one has {len(password)}"
+        )
     if find(db, name) is not None:
         raise DiscernError(f"the name {name!r} is taken; choose another one")
     user = User(name=name, password_hash=_passwords.hash(password), role=link.role)
@@ -73,7 +75,7 @@ def use_link(db: Session, token: str, name: str, password: str) -> User:
 
 def find(db: Session, name: str) -> User | None:
     """The user of a name, in whatever case."""
-    return db.scalar(select(User).where(func.lower(User.name) == name.strip().lower()))
+    return db.scalar(select(User).where(func.lower(User.name) == func.lower(name.strip())))
 
 
 def check(db: Session, name: str, password: str) -> User | None:

@@ -35,9 +35,8 @@ def outstanding(db: Session, subject: Subject, ahead: int) -> list[Shown]:
         StudyClosedError: new ones are needed, and the study is not open.
     """
     unvoted = _unvoted(db, subject, ahead)
-    missing = min(ahead - len(unvoted), subject.total - _issued(db, subject))
-    if missing > 0:
-        _issue(db, subject, missing)
+    if len(unvoted) < ahead and _issued(db, subject) < subject.total:
+        _issue(db, subject, ahead)
         unvoted = _unvoted(db, subject, ahead)
     return unvoted
 
@@ -76,12 +75,13 @@ def _issued(db: Session, subject: Subject) -> int:
     return db.scalar(select(func.count()).select_from(Trial).where(Trial.subject_id == subject.id)) or 0
 
 
-def _issue(db: Session, subject: Subject, wanted: int) -> None:
+def _issue(db: Session, subject: Subject, ahead: int) -> None:
     """Hand out new trials, one subject of a study at a time, so that counts and sides cannot be out of date."""
     state = db.scalar(select(Study.state).where(Study.id == subject.study_id).with_for_update(key_share=True))
     if state != "open":
         raise StudyClosedError
-    # Another tab of this subject may have handed out the rest while this one waited for the lock.
+    # Another tab of this subject may have been handed the same trials while this one waited for the lock.
+    wanted = ahead - len(_unvoted(db, subject, ahead))
     number, lead, previous_image = _so_far(db, subject)
     candidates = {candidate.pair: candidate for candidate in _unseen(db, subject)}
     for _ in range(min(wanted, subject.total - number)):
