@@ -47,7 +47,8 @@ def migrate(url: str) -> None:
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
     except OperationalError as error:
-        raise DiscernError(f"DATABASE_URL: the database cannot be reached: {error.orig}") from error
+        reason = " ".join(str(error.orig).split())
+        raise DiscernError(f"DATABASE_URL: the database cannot be reached: {reason}") from error
     finally:
         temporary.dispose()
 

@@ -112,20 +112,20 @@ class Supervisor:
             pass
 
     def _watch(self) -> None:
-        while not self._stopping.wait(LOOK_SECONDS) and not self._failed.is_set():
-            if self._postgres is not None and not self._postgres.is_running:
-                self._say("PostgreSQL stopped; starting it again")
-                self._revive(self._postgres)
-            for child in self._children:
-                if not child.is_running:
-                    self._restart(child)
-
-    def _revive(self, postgres: EmbeddedPostgres) -> None:
         try:
-            postgres.revive()
-        except DiscernError as error:
+            while not self._stopping.wait(LOOK_SECONDS) and not self._failed.is_set():
+                self._look()
+        except (DiscernError, OSError) as error:
             self._say(str(error))
             self._failed.set()
+
+    def _look(self) -> None:
+        if self._postgres is not None and not self._postgres.is_running:
+            self._say("PostgreSQL stopped; starting it again")
+            self._postgres.revive()
+        for child in self._children:
+            if not child.is_running:
+                self._restart(child)
 
     def _restart(self, child: Child) -> None:
         if child.is_hopeless:

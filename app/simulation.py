@@ -11,7 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from hashlib import sha256
+from itertools import count
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import httpx
@@ -31,6 +33,7 @@ from pipelines.workspace import write_atomically
 
 QUALITY = "simulated_quality.csv"
 AHEAD = 8
+AT_ONCE = 4
 # Where nothing is known of the images: how much methods differ, and how much that varies from image to image.
 METHOD_SD, IMAGE_SD = 0.5, 0.55
 
@@ -89,26 +92,22 @@ def run(
         world = _world(db, study, quality, seed)
         links = [f"/i/{studies.invite(db, study, 'single', simulated=True).token}" for _ in range(subjects)]
     people = observers.draw(population, subjects, world.methods, np.random.default_rng(seed))
-    cast = 0
-    pool = ThreadPoolExecutor(min(4, subjects))
-    try:
-        totals: dict[int, int] = {}
+    voting = [_Subject(url, world, people, index, seed) for index in range(subjects)]
+    done, stop = count(1), Event()
 
-        def voted(subject: int, total: int) -> None:
-            nonlocal cast
-            cast += 1
-            totals[subject] = total
-            progress("simulated votes", cast, max(cast, sum(totals.values()) // len(totals) * subjects))
+    def voted(total: int) -> None:
+        progress("simulated votes", next(done), total * subjects)
+        if stop.is_set():
+            raise DiscernError("the simulation was stopped")
 
-        tasks = [
-            pool.submit(_Subject(url, world, people, index, seed).take_part, link, voted)
-            for index, link in enumerate(links)
-        ]
-        for task in as_completed(tasks):
-            task.result()
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-    return cast
+    with ThreadPoolExecutor(min(AT_ONCE, subjects)) as pool:
+        try:
+            tasks = [pool.submit(one.take_part, link, voted) for one, link in zip(voting, links, strict=True)]
+            return sum(task.result() for task in as_completed(tasks))
+        finally:
+            # After an error, or Ctrl-C, nobody votes to the end.
+            stop.set()
+            pool.shutdown(cancel_futures=True)
 
 
 class _Subject:
@@ -118,8 +117,9 @@ class _Subject:
         self._client = httpx.Client(base_url=url, timeout=30, trust_env=False)
         self._world, self._people, self._index, self._seed = world, people, index, seed
 
-    def take_part(self, link: str, voted: Callable[[int, int], None]) -> None:
-        """Agree, then vote until there is nothing left."""
+    def take_part(self, link: str, voted: Callable[[int], None]) -> int:
+        """Agree, then vote until there is nothing left; returns how many votes that were."""
+        votes = 0
         with self._client:
             self._send("POST", link, data={"consent": "yes"})
             while trials := self._send("POST", "/api/subject/trials", json={"ahead": AHEAD}).json()["trials"]:
@@ -128,7 +128,9 @@ class _Subject:
                     answer = self._send(
                         "PUT", f"/api/subject/trials/{trial['id']}/vote", json=self._vote(trial, choice)
                     )
-                    voted(self._index, answer.json()["total"])
+                    votes += 1
+                    voted(answer.json()["total"])
+        return votes
 
     def _send(self, method: str, path: str, **content: Any) -> httpx.Response:
         try:

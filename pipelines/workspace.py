@@ -50,14 +50,17 @@ class Workspace:
             raise WorkspaceError(f"{root}: cannot be used as a workspace ({error.strerror})") from error
 
     @contextmanager
-    def lock(self) -> Iterator[None]:
+    def lock(self, *, patience: float = 0) -> Iterator[None]:
         """Keep every other process from working here; released by the system even if this one is killed.
+
+        Args:
+            patience: seconds to wait for another process; -1 waits for ever.
 
         Raises:
             WorkspaceError: another process holds it.
         """
         try:
-            with filelock.FileLock(self.root / ".lock", blocking=False):
+            with filelock.FileLock(self.root / ".lock", timeout=patience):
                 yield
         except filelock.Timeout as error:
             raise WorkspaceError(f"{self.root}: another run is working here; wait for it or stop it") from error

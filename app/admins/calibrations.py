@@ -106,7 +106,9 @@ def _calibrate(order: Order, progress: Progress) -> tuple[dict[str, Any], Path]:
         )
     workspace = Workspace(study.workspace)
     name = f"calibration-{order.key}"
-    with workspace.lock():
+    progress("waiting for the workspace", 0, 1)
+    # Another job of the study may be at work, or an attempt that is about to notice that it was superseded.
+    with workspace.lock(patience=-1):
         fit = pretraining.run(study, workspace, progress)
         scores = {row["method"]: row["score"] for row in order.ranking["methods"]}
         made = calibration.run(study, workspace, fit.model, scores, ranking=order.ranking, name=name, progress=progress)
