@@ -143,16 +143,20 @@ class _Subject:
 
     def _prefers_left(self, trial: dict[str, Any]) -> bool:
         (stem, left), (_, right) = self._recognise(trial)
-        # Noise of its own for every question, so that answers do not depend on the order of the questions.
-        random = np.random.default_rng([self._seed, self._index, *_number(stem), min(left, right), max(left, right)])
-        values = np.array([[self._world.quality[stem, left], self._world.quality[stem, right]]])
+        first, second = sorted((left, right))
+        # Noise of its own for every question, which belongs to the images and not to their places: answers depend
+        # neither on the order of the questions nor, but for the side bias, on the sides.
+        random = np.random.default_rng([self._seed, self._index, *_number(stem), first, second])
+        values = np.array([[self._world.quality[stem, first], self._world.quality[stem, second]]])
+        first_on_left = first == left
         me = Observers(
             sensitivity=self._people.sensitivity[[self._index]],
-            taste=self._people.taste[[self._index]][:, [left, right]],
-            side_bias=self._people.side_bias[[self._index]],
+            taste=self._people.taste[[self._index]][:, [first, second]],
+            side_bias=self._people.side_bias[[self._index]] * (1 if first_on_left else -1),
             lapse_rate=self._people.lapse_rate,
         )
-        return bool(observers.vote(me, values, np.array([[0, 0, 0, 1]]), random)[0])
+        prefers_first = bool(observers.vote(me, values, np.array([[0, 0, 0, 1]]), random)[0])
+        return prefers_first == first_on_left
 
     def _recognise(self, trial: dict[str, Any]) -> tuple[Place, Place]:
         """Which outputs stand left and right; equal pixels of several outputs are told apart by their LR image."""

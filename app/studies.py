@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
-from sqlalchemy import insert, select
+from sqlalchemy import func, insert, select
 from sqlalchemy.orm import Session
 
-from app.models import Consent, Invite, LowResolutionImage, Method, Output, Pair, Study, Tally
+from app.models import Consent, Invite, LowResolutionImage, Method, Output, Pair, Study, Subject, Tally
 from app.security.sessions import new_token
 from app.store import Store
 from pipelines import study as study_files
@@ -28,20 +28,20 @@ Your choices, the time they take, and the size of your window and screen are sto
 Taking part is voluntary. You may stop at any time by closing the page; the choices made until then are kept."""
 
 
-class UnknownStudyError(DiscernError):
-    """No study has this name."""
+class UnknownError(DiscernError):
+    """There is no study of this name, or the study has no such part."""
 
 
 def find(db: Session, name: str, *, lock: bool = False) -> Study:
     """The study of a name; locked, nothing else changes it, or hands out its trials, until the transaction ends.
 
     Raises:
-        UnknownStudyError: there is none.
+        UnknownError: there is none.
     """
     query = select(Study).where(Study.name == name)
     study = db.scalar(query.with_for_update(key_share=True) if lock else query)
     if study is None:
-        raise UnknownStudyError(f"there is no study {name!r}")
+        raise UnknownError(f"there is no study {name!r}")
     return study
 
 
@@ -120,6 +120,25 @@ def invite(
     db.add(made)
     db.flush()
     return made
+
+
+def invitations(db: Session, study: Study) -> list[tuple[Invite, int]]:
+    """The study's invitations, newest first, and how many subjects each has brought."""
+    used = select(func.count()).select_from(Subject).where(Subject.invite_id == Invite.id).scalar_subquery()
+    query = select(Invite, used).where(Invite.study_id == study.id).order_by(Invite.id.desc())
+    return [(invite, subjects) for invite, subjects in db.execute(query)]
+
+
+def revoke(db: Session, study: Study, key: int) -> None:
+    """Withdraw an invitation; who has used it may finish.
+
+    Raises:
+        UnknownError: the study has no such invitation.
+    """
+    row = db.get(Invite, key)
+    if row is None or row.study_id != study.id:
+        raise UnknownError(f"study {study.name!r} has no invitation {key}")
+    row.revoked = True
 
 
 def slug(title: str) -> str:

@@ -25,7 +25,7 @@ from app.experimenters.live import Changes
 from app.requests import page
 from app.security.browser import HEADERS, Browser, Throttle
 from app.store import Store
-from app.studies import UnknownStudyError
+from app.studies import UnknownError
 from app.subjects import routes as subjects
 from pipelines.errors import DiscernError
 
@@ -95,7 +95,7 @@ def _vega() -> Response:
 def _handle_errors(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _on_http_error)
     app.add_exception_handler(RequestValidationError, _on_invalid)
-    app.add_exception_handler(UnknownStudyError, lambda request, error: _answer(request, 404, str(error)))
+    app.add_exception_handler(UnknownError, lambda request, error: _answer(request, 404, str(error)))
     app.add_exception_handler(DiscernError, lambda request, error: _answer(request, 409, str(error)))
     app.add_exception_handler(DBAPIError, _on_database_error)
     app.add_exception_handler(Exception, _on_bug)

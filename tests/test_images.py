@@ -144,3 +144,13 @@ def test_files_are_found_in_order_and_hidden_ones_are_not(tmp_path: Path) -> Non
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"")
     assert [path.relative_to(tmp_path).as_posix() for path in images.find(tmp_path)] == ["a/z.JPG", "b.png"]
+
+
+def test_what_was_encoded_is_decoded_again_from_its_bytes() -> None:
+    pixels = textured(5)
+    assert np.array_equal(images.decode_bytes(images.encode_png(pixels)), pixels)
+
+
+def test_bytes_that_are_no_image_are_refused() -> None:
+    with pytest.raises(images.ImageError, match="not an image"):
+        images.decode_bytes(b"no image")

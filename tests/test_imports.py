@@ -76,3 +76,30 @@ def test_the_ranking_room_needs_no_torch(module: str) -> None:
         todo |= GRAPH[current] - seen
     texts = {name: MODULES[name].read_text() for name in seen}
     assert not [name for name, text in texts.items() if "\nimport torch" in text or "\nfrom torch" in text]
+
+
+def imported_packages(module: str) -> set[str]:
+    """The first part of everything that a module imports."""
+    nodes = list(ast.walk(ast.parse(MODULES[module].read_text())))
+    names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    names |= {str(node.module) for node in nodes if isinstance(node, ast.ImportFrom)}
+    return {name.partition(".")[0] for name in names}
+
+
+AUDIENCES = ("subjects", "experimenters", "admins")
+IN_AUDIENCES = [module for module in MODULES if module.startswith(tuple(f"app.{room}." for room in AUDIENCES))]
+
+
+@pytest.mark.parametrize("module", IN_AUDIENCES)
+def test_routes_alone_know_http_and_hold_no_sql(module: str) -> None:
+    packages = imported_packages(module)
+    if module.endswith(".routes"):
+        assert "fastapi" in packages
+        assert "sqlalchemy" not in packages
+    else:
+        assert not packages & {"fastapi", "starlette", "sse_starlette"}
+
+
+@pytest.mark.parametrize("module", [module for module in IN_AUDIENCES if ".subjects" in module])
+def test_what_subjects_run_shares_nothing_with_those_who_watch_them(module: str) -> None:
+    assert not {name for name in GRAPH[module] if name.startswith(("app.experimenters", "app.admins"))}

@@ -120,3 +120,26 @@ def test_the_fingerprint_ignores_where_the_work_is_done_and_nothing_else(make_st
     original = studies.load(make_study()).fingerprint
     assert studies.load(make_study(replace={"workers = 2": "workers = 7"})).fingerprint == original
     assert studies.load(make_study(replace={"per_pair = 2": "per_pair = 3"})).fingerprint != original
+
+
+def test_a_recorded_study_is_read_back_from_its_workspace_wherever_that_lies_now(
+    make_study: MakeStudy, tmp_path: Path
+) -> None:
+    study = studies.load(make_study())
+    studies.record(study)
+    assert studies.recorded(study.workspace) == study
+    moved = study.workspace.rename(tmp_path / "moved")
+    assert studies.recorded(moved) == study.model_copy(update={"workspace": moved})
+    assert studies.recorded(moved).fingerprint == study.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [(None, "not the workspace of a study"), ("{", "damaged"), ('{"name": "x"}', "damaged, or of another version")],
+)
+def test_a_folder_without_a_usable_record_is_refused_by_name(tmp_path: Path, text: str | None, expected: str) -> None:
+    if text is not None:
+        (tmp_path / studies.RECORD).write_text(text)
+    with pytest.raises(StudyError, match=expected) as caught:
+        studies.recorded(tmp_path)
+    assert str(tmp_path) in str(caught.value)

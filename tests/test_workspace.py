@@ -83,6 +83,21 @@ def test_only_one_process_works_in_a_workspace_and_a_killed_one_lets_go(tmp_path
         assert True
 
 
+def test_a_patient_process_waits_until_the_workspace_is_free(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    held, release = context.Event(), context.Event()
+    other = context.Process(target=_hold, args=(tmp_path, held, release))
+    other.start()
+    assert held.wait(60)
+    workspace = Workspace(tmp_path)
+    with pytest.raises(WorkspaceError, match="another run is working here"), workspace.lock(patience=0.2):
+        pass
+    release.set()
+    with workspace.lock(patience=-1):
+        assert True
+    other.join(60)
+
+
 def test_what_cannot_be_written_is_one_clear_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(WorkspaceError, match="cannot be written"):

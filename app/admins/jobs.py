@@ -49,6 +49,8 @@ def cancel(db: Session, job_id: int) -> None:
         job.status, job.cancel_requested, job.finished_at = "cancelled", True, func.now()
     elif job.status == "running":
         job.cancel_requested = True
+    db.flush()
+    db.refresh(job)
 
 
 def reporter(sessions: sessionmaker[Session], job_id: int, attempt: int, clock: Callable[[], float]) -> Progress:

@@ -4,10 +4,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
-from fastapi import APIRouter, Depends, HTTPException, Request
+from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, Field
-from sqlalchemy import func, select
-from sqlalchemy.orm import Session
 from starlette.responses import Response
 
 from app import database, studies
@@ -16,7 +14,7 @@ from app.experimenters import views
 from app.experimenters.routes import Found
 from app.experimenters.tallies import Voters
 from app.experimenters.views import CalibrationView, RankingView, StudyView
-from app.models import Calibration, Invite, Study, Subject, User
+from app.models import Study
 from app.requests import Images, Transaction, base_url, page
 from app.security import roles, users
 from app.security.roles import Admin
@@ -166,10 +164,7 @@ def make_invites(wanted: Invitation, request: Request, db: Transaction, found: F
 @router.delete("/api/studies/{study}/invites/{invite}", status_code=204)
 def revoke_invite(db: Transaction, found: Found, invite: int) -> None:
     """Withdraw an invitation; who has used it may finish."""
-    row = db.get(Invite, invite)
-    if row is None or row.study_id != found.id:
-        raise HTTPException(404, f"study {found.name!r} has no invitation {invite}")
-    row.revoked = True
+    studies.revoke(db, found, invite)
 
 
 @router.post("/api/studies/{study}/rankings", status_code=201)
@@ -190,12 +185,8 @@ def launch_calibration(wanted: Launch, db: Transaction, found: Found, user: Admi
 @router.post("/api/studies/{study}/calibrations/{calibration}/cancel")
 def cancel_calibration(db: Transaction, found: Found, calibration: int) -> CalibrationView:
     """Cancel a calibration; one that has ended stays as it is."""
-    row = db.get(Calibration, calibration)
-    if row is None or row.study_id != found.id:
-        raise HTTPException(404, f"study {found.name!r} has no calibration {calibration}")
+    row = views.find_calibration(db, found, calibration)
     jobs.cancel(db, row.job.id)
-    db.flush()
-    db.expire(row.job)
     return views.calibration(row, found.name)
 
 
@@ -212,18 +203,15 @@ def make_link(wanted: LinkFor, request: Request, db: Transaction) -> SetUpLinkVi
     return SetUpLinkView(link=f"{base_url(request)}/set-up/{token}", role=wanted.role, expires_at=expires_at)
 
 
-def _users(db: Session) -> list[UserView]:
-    found = db.scalars(select(User).order_by(User.id))
-    return [UserView.model_validate({"name": u.name, "role": u.role, "created_at": u.created_at}) for u in found]
+def _users(db: Transaction) -> list[UserView]:
+    return [UserView.model_validate(user, from_attributes=True) for user in users.everybody(db)]
 
 
-def _invites(db: Session, found: Study, base: str) -> list[InviteView]:
-    used = select(func.count()).select_from(Subject).where(Subject.invite_id == Invite.id).scalar_subquery()
-    query = select(Invite, used).where(Invite.study_id == found.id).order_by(Invite.id.desc())
+def _invites(db: Transaction, found: Study, base: str) -> list[InviteView]:
     facts = ("id", "kind", "note", "simulated", "created_at", "revoked")
     return [
         InviteView(
             link=f"{base}/i/{invite.token}", subjects=subjects, **{fact: getattr(invite, fact) for fact in facts}
         )
-        for invite, subjects in db.execute(query)
+        for invite, subjects in studies.invitations(db, found)
     ]

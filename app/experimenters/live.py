@@ -9,7 +9,6 @@ from typing import Any
 
 import psycopg
 from sqlalchemy.orm import Session
-from starlette.concurrency import run_in_threadpool
 
 from app import database
 from app.experimenters import charts, tallies, views
@@ -73,7 +72,7 @@ async def snapshots(read: Callable[[], str | None], changes: Changes, study_id: 
     """
     while True:
         version = changes.version(study_id)
-        text = await run_in_threadpool(read)
+        text = await asyncio.to_thread(read)
         if text is None:
             return
         yield {"event": "snapshot", "data": text}

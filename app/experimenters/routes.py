@@ -4,8 +4,7 @@ import json
 from functools import partial
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, HTTPException, Query, Request
-from sqlalchemy.orm import Session
+from fastapi import APIRouter, Depends, Query, Request
 from sse_starlette import EventSourceResponse
 from starlette.responses import Response, StreamingResponse
 
@@ -13,9 +12,10 @@ from app import studies
 from app.experimenters import charts, live, tallies, views
 from app.experimenters.tallies import Voters
 from app.experimenters.views import CalibrationView, Matrix, RankingView, StudyView
-from app.models import Calibration, Ranking, Study
+from app.models import Study
 from app.requests import Images, Transaction, page
 from app.security import roles, sessions
+from app.studies import UnknownError
 
 router = APIRouter(tags=["experimenters"], dependencies=[Depends(roles.experimenter)])
 
@@ -65,7 +65,7 @@ def pairs_page(
     """The image pairs behind a cell of the matrix."""
     position = {method.name: method.position for method in found.methods}
     if first not in position or second not in position or first == second:
-        raise HTTPException(404, f"{first!r} and {second!r} are not two methods of this study")
+        raise UnknownError(f"{first!r} and {second!r} are not two methods of this study")
     chosen = _chosen(db, found, voters)
     return page(
         request,
@@ -83,7 +83,7 @@ def pairs_page(
 def image(sha256: str, db: Transaction, found: Found, store: Images) -> Response:
     """An LR image or an output, by the hash of its pixels."""
     if not tallies.holds_image(db, found, sha256):
-        raise HTTPException(404, "this study holds no such image")
+        raise UnknownError("this study holds no such image")
     headers = {"Cache-Control": "private, max-age=31536000, immutable"}
     return Response(store.image(sha256), media_type="image/png", headers=headers)
 
@@ -91,14 +91,14 @@ def image(sha256: str, db: Transaction, found: Found, store: Images) -> Response
 @router.get("/studies/{study}/rankings/{ranking}", include_in_schema=False)
 def ranking_page(request: Request, db: Transaction, found: Found, ranking: int) -> Response:
     """A stored ranking."""
-    stored = views.ranking(_ranking(db, found, ranking), found.name)
+    stored = views.ranking(views.find_ranking(db, found, ranking), found.name)
     return page(request, db, "experimenters/ranking.html", study=views.study(db, found), ranking=stored)
 
 
 @router.get("/studies/{study}/calibrations/{calibration}", include_in_schema=False)
 def calibration_page(request: Request, db: Transaction, found: Found, calibration: int) -> Response:
     """A calibration: progress while it runs, then what it found."""
-    stored = views.calibration(_calibration(db, found, calibration), found.name)
+    stored = views.calibration(views.find_calibration(db, found, calibration), found.name)
     return page(request, db, "experimenters/calibration.html", study=views.study(db, found), calibration=stored)
 
 
@@ -153,13 +153,13 @@ def list_rankings(db: Transaction, found: Found) -> list[RankingView]:
 @router.get("/api/studies/{study}/rankings/{ranking}")
 def read_ranking(db: Transaction, found: Found, ranking: int) -> RankingView:
     """A ranking as it was fitted."""
-    return views.ranking(_ranking(db, found, ranking), found.name)
+    return views.ranking(views.find_ranking(db, found, ranking), found.name)
 
 
 @router.get("/api/studies/{study}/rankings/{ranking}/chart")
 def read_ranking_chart(db: Transaction, found: Found, ranking: int) -> dict[str, Any]:
     """A ranking as a Vega-Lite specification: scores with their intervals."""
-    return charts.ranking(_ranking(db, found, ranking).result)
+    return charts.ranking(views.find_ranking(db, found, ranking).result)
 
 
 @router.get("/api/studies/{study}/calibrations")
@@ -171,20 +171,20 @@ def list_calibrations(db: Transaction, found: Found) -> list[CalibrationView]:
 @router.get("/api/studies/{study}/calibrations/{calibration}")
 def read_calibration(db: Transaction, found: Found, calibration: int) -> CalibrationView:
     """A calibration: how far its job is, its log, and its result."""
-    return views.calibration(_calibration(db, found, calibration), found.name)
+    return views.calibration(views.find_calibration(db, found, calibration), found.name)
 
 
 @router.get("/api/studies/{study}/calibrations/{calibration}/model.zip", response_class=Response)
 def read_model(db: Transaction, found: Found, calibration: int, store: Images) -> Response:
     """The calibrated model as a zipped folder, which `discern score` takes once it is unpacked."""
-    stored = _calibration(db, found, calibration)
+    stored = views.find_calibration(db, found, calibration)
     if stored.model is None:
-        raise HTTPException(404, f"calibration {calibration} has no model: its job has not succeeded")
+        raise UnknownError(f"calibration {calibration} has no model: its job has not succeeded")
     headers = {"Content-Disposition": f'attachment; filename="{found.name}-calibration-{stored.id}.zip"'}
     return Response(store.model(stored.model), media_type="application/zip", headers=headers)
 
 
-def _chosen(db: Session, found: Study, voters: Voters | None) -> Voters:
+def _chosen(db: Transaction, found: Study, voters: Voters | None) -> Voters:
     return voters or tallies.default_voters(tallies.number_by_voters(db, found))
 
 
@@ -194,17 +194,3 @@ def _read_snapshot(request: Request, study: str, voters: Voters) -> str | None:
         if sessions.user_of(db, request) is None:
             return None
         return json.dumps(live.snapshot(db, studies.find(db, study), voters))
-
-
-def _ranking(db: Session, found: Study, key: int) -> Ranking:
-    ranking = db.get(Ranking, key)
-    if ranking is None or ranking.study_id != found.id:
-        raise HTTPException(404, f"study {found.name!r} has no ranking {key}")
-    return ranking
-
-
-def _calibration(db: Session, found: Study, key: int) -> Calibration:
-    calibration = db.get(Calibration, key)
-    if calibration is None or calibration.study_id != found.id:
-        raise HTTPException(404, f"study {found.name!r} has no calibration {key}")
-    return calibration

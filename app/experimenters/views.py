@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from app.experimenters import tallies
 from app.experimenters.tallies import Voters
 from app.models import Calibration, LowResolutionImage, Pair, Ranking, Study, Subject
+from app.studies import UnknownError
 
 
 class StudyView(BaseModel):
@@ -139,6 +140,30 @@ def ranking(found: Ranking, study_name: str) -> RankingView:
     facts = ("id", "created_at", "created_by", "voters", "votes", "ridge", "level", "result")
     chart = f"/api/studies/{study_name}/rankings/{found.id}/chart"
     return RankingView(chart=chart, **{fact: getattr(found, fact) for fact in facts})
+
+
+def find_ranking(db: Session, found: Study, key: int) -> Ranking:
+    """A ranking of the study.
+
+    Raises:
+        UnknownError: it has no such ranking.
+    """
+    row = db.get(Ranking, key)
+    if row is None or row.study_id != found.id:
+        raise UnknownError(f"study {found.name!r} has no ranking {key}")
+    return row
+
+
+def find_calibration(db: Session, found: Study, key: int) -> Calibration:
+    """A calibration of the study.
+
+    Raises:
+        UnknownError: it has no such calibration.
+    """
+    row = db.get(Calibration, key)
+    if row is None or row.study_id != found.id:
+        raise UnknownError(f"study {found.name!r} has no calibration {key}")
+    return row
 
 
 def rankings(db: Session, found: Study) -> list[RankingView]:

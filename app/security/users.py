@@ -73,6 +73,11 @@ def use_link(db: Session, token: str, name: str, password: str) -> User:
     return user
 
 
+def everybody(db: Session) -> list[User]:
+    """All users, in the order in which they came."""
+    return list(db.scalars(select(User).order_by(User.id)))
+
+
 def find(db: Session, name: str) -> User | None:
     """The user of a name, in whatever case."""
     return db.scalar(select(User).where(func.lower(User.name) == func.lower(name.strip())))

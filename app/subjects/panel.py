@@ -23,6 +23,11 @@ def returning(db: Session, invite: Invite, current: Subject | None) -> Subject |
     return current if current is not None and current.invite_id == invite.id else None
 
 
+def study_of(db: Session, member: Invite | Subject) -> Study:
+    """The study that an invitation or a subject belongs to."""
+    return db.get_one(Study, member.study_id)
+
+
 def enrol(db: Session, invite: Invite) -> Subject:
     """A new subject, who has just agreed to the current consent.
 

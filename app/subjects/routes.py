@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 from starlette.responses import RedirectResponse, Response
 
 from app import studies
-from app.models import Invite, Study
+from app.models import Invite
 from app.requests import Images, Transaction, page
 from app.security import roles, sessions
 from app.security.roles import Voter
@@ -97,7 +97,7 @@ def trial_page(request: Request, db: Transaction, subject: Voter) -> Response:
     """The page on which trials are shown."""
     if subject.voted == subject.total:
         return RedirectResponse("/thanks", status_code=303)
-    study = db.get_one(Study, subject.study_id)
+    study = panel.study_of(db, subject)
     return page(request, None, "subjects/trial.html", study_title=study.title, simulated=subject.simulated)
 
 
@@ -106,7 +106,7 @@ def thanks(request: Request, db: Transaction, subject: Voter) -> Response:
     """The end, with a code that proves it."""
     if subject.voted < subject.total:
         return RedirectResponse("/trial", status_code=303)
-    study = db.get_one(Study, subject.study_id)
+    study = panel.study_of(db, subject)
     return page(
         request,
         None,
@@ -175,7 +175,7 @@ def _invite(db: Transaction, token: str, *, lock: bool = False) -> Invite:
 
 
 def _welcome(request: Request, db: Transaction, invite: Invite, *, problem: str | None = None) -> Response:
-    study = db.get_one(Study, invite.study_id)
+    study = panel.study_of(db, invite)
     subject = panel.returning(db, invite, sessions.subject_of(db, request))
     if subject is None and study.state != "open":
         raise HTTPException(403, "this study is not open now; ask the person who invited you")

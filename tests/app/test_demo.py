@@ -1,21 +1,28 @@
 """The loop, for real, once: from photographs to a ranking and a calibrated metric."""
 
 import json
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pandas as pd
 import pytest
 
-from app.demo import inputs
+from app.demo import inputs, site
 from pipelines import photographs
 from pipelines.calibration import model as models
 from pipelines.calibration.model import CalibratedModel
 from pipelines.ranking import stage as ranking
 from pipelines.ranking import tables
+from tests.app.processes import Process, children_of, discern, running
+
+# A minute or two; a busy machine may take longer.
+DEMO_SECONDS = 600.0
 
 DISCERN = [sys.executable, "-c", "from app.cli import main; main()"]
 
@@ -132,10 +139,69 @@ def test_a_second_run_finds_everything_and_ends_with_the_same_numbers(demo: Path
     assert again["two_afc"] == summary["two_afc"]
 
 
-def test_the_demo_without_once_says_what_it_can_do() -> None:
-    result = subprocess.run([*DISCERN, "demo"], capture_output=True, text=True, check=False)
-    assert result.returncode == 2
-    assert "--once" in result.stderr
+@pytest.fixture(scope="module")
+def served(demo: Path) -> Iterator[Process]:
+    """The demo, served, when all that it does by itself is done."""
+    with running("demo", "--directory", demo / "demo", "--port", "0") as process:
+        process.wait_until_printed(r"(all of it) after", seconds=DEMO_SECONDS)
+        yield process
+
+
+def client_of(served: Process) -> httpx.Client:
+    return httpx.Client(base_url=str(re.findall(r"(http://[^/]+)/i/", served.printed)[0]), trust_env=False, timeout=30)
+
+
+def test_the_served_demo_prints_how_each_audience_comes_in(served: Process) -> None:
+    assert re.search(r"ready to vote after \d+ s", served.printed)
+    (invitation,) = re.findall(r"http\S+/i/\S+", served.printed)
+    experimenter, admin = re.findall(r"http\S+/set-up/\S+", served.printed)
+    with client_of(served) as subject:
+        assert "agree" in subject.get(invitation).text
+        assert subject.post(invitation, data={"consent": "yes"}).headers["location"] == "/trial"
+        trials = subject.post("/api/subject/trials", json={"ahead": 4}).json()
+        assert (trials["voted"], trials["total"]) == (0, 21 * 8)
+        assert subject.get(trials["trials"][0]["left"]).content.startswith(b"\x89PNG")
+    for link, page in ((experimenter, "/studies"), (admin, "/admin")):
+        with client_of(served) as staff:
+            answer = staff.post(link, data={"name": f"for {page}", "password": "a long enough password"})
+            assert answer.headers["location"] == page
+            assert staff.get("/studies/demo").status_code == 200
+            assert staff.get("/studies/demo/manage").status_code == (200 if page == "/admin" else 403)
+
+
+def test_the_served_demo_holds_simulated_votes_a_ranking_and_a_calibrated_model(served: Process, demo: Path) -> None:
+    link = served.printed.partition("calibrated with the ranking")[2].split()[4]
+    assert link.endswith("/studies/demo/calibrations/1")
+    with client_of(served) as staff:
+        name = {"name": "somebody else", "password": "a long enough password"}
+        home = str(demo / "demo" / "server")
+        staff.post(discern("set-up-link", DISCERN_HOME=home).stdout.strip(), data=name)
+        matrix = staff.get("/api/studies/demo/matrix").json()
+        assert matrix["voters"] == "simulated"
+        assert matrix["votes_by"] == {"people": 0, "simulated": site.SUBJECTS * 21 * 8}
+        assert sum(map(sum, matrix["counts"])) == matrix["votes"]
+        (ranking,) = staff.get("/api/studies/demo/rankings").json()
+        assert ranking["result"]["simulated"]
+        assert ranking["votes"] == matrix["votes"]
+        (calibration,) = staff.get("/api/studies/demo/calibrations").json()
+        assert calibration["status"] == "succeeded"
+        assert calibration["simulated"]
+        figures = calibration["result"]["two_afc"]
+        assert 0.5 < figures["models"]["after"] < figures["oracle"]
+        assert staff.get(calibration["model"]).content.startswith(b"PK")
+
+
+def test_the_served_demo_stops_with_everything_and_goes_on_with_all_votes(served: Process, demo: Path) -> None:
+    started = children_of(served.pid)
+    assert started
+    assert served.stop() == 0
+    assert not [process for process in started if process.is_running()]
+    with running("demo", "--directory", demo / "demo", "--port", "0") as again:
+        again.wait_until_printed(r"(all of it) after", seconds=DEMO_SECONDS)
+        assert "done already: sign in" in again.printed
+        votes = discern("verify", DISCERN_HOME=str(demo / "demo" / "server"))
+        assert votes.stdout == f"{site.SUBJECTS * 21 * 8} votes; 0 counters differ from the log\n"
+        assert again.stop() == 0
 
 
 def test_rated_versions_span_the_scale_and_hold_sr_outputs() -> None:
