@@ -218,7 +218,7 @@ class Subject(Base):
 
     __tablename__ = "subjects"
     __table_args__ = (
-        UniqueConstraint("study_id", "number"),
+        UniqueConstraint("study_id", "simulated", "number"),
         UniqueConstraint("id", "study_id", "simulated"),
         ForeignKeyConstraint(
             ["invite_id", "study_id", "simulated"], ["invites.id", "invites.study_id", "invites.simulated"]

@@ -38,7 +38,8 @@ def enrol(db: Session, invite: Invite) -> Subject:
     study = db.scalars(select(Study).where(Study.id == invite.study_id).with_for_update(key_share=True)).one()
     if study.state != "open":
         raise DiscernError("this study is not open now; ask the person who invited you")
-    number = db.scalar(select(func.max(Subject.number)).where(Subject.study_id == study.id)) or 0
+    alike = (Subject.study_id == study.id) & (Subject.simulated == invite.simulated)
+    number = db.scalar(select(func.max(Subject.number)).where(alike)) or 0
     pairs = db.scalar(select(func.count()).select_from(Pair).where(Pair.study_id == study.id)) or 0
     subject = Subject(
         study_id=study.id,

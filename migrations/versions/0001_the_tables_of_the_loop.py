@@ -179,7 +179,7 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_subjects")),
         sa.UniqueConstraint("id", "study_id", "simulated", name=op.f("uq_subjects_id_study_id_simulated")),
-        sa.UniqueConstraint("study_id", "number", name=op.f("uq_subjects_study_id_number")),
+        sa.UniqueConstraint("study_id", "simulated", "number", name=op.f("uq_subjects_study_id_simulated_number")),
     )
     op.create_index(op.f("ix_subjects_invite_id"), "subjects", ["invite_id"], unique=False)
     op.create_table(
