@@ -52,8 +52,8 @@ function unsaved() {
 function refusal() {
   const [first] = outbox.refusals.values();
   if (!first) return "";
-  const many = votes(outbox.refusals.size);
-  return `${many} not accepted by the server: ${first.message}. Please tell the experimenter; ${many} ${place()}.`;
+  const what = `${votes(outbox.refusals.size)} not accepted by the server: ${first.message}`;
+  return `${what}; ${place()}. Please tell the experimenter.`;
 }
 
 function votes(number) {

@@ -21,14 +21,34 @@ FLAGS = [
 
 
 @pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    """Headless Chromium: the system's (`CHROMIUM` names another one)."""
+def chromium() -> Iterator[Callable[..., Browser]]:
+    """Starts headless Chromium with further flags: the system's (`CHROMIUM` names another one)."""
     path = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
     if path is None:
         pytest.fail("no Chromium: install it (Debian: apt-get install chromium), or name its program in CHROMIUM")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
-        yield browser
+        yield lambda *flags: playwright.chromium.launch(executable_path=path, args=[*FLAGS, *flags])
+
+
+@pytest.fixture(scope="session")
+def browser(chromium: Callable[..., Browser]) -> Iterator[Browser]:
+    """Headless Chromium."""
+    browser = chromium()
+    yield browser
+    browser.close()
+
+
+@pytest.fixture
+def launch(chromium: Callable[..., Browser]) -> Iterator[Callable[..., Browser]]:
+    """Starts a browser of this test's own, with flags of its own."""
+    started: list[Browser] = []
+
+    def launch(*flags: str) -> Browser:
+        started.append(chromium(*flags))
+        return started[-1]
+
+    yield launch
+    for browser in started:
         browser.close()
 
 

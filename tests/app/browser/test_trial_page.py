@@ -391,6 +391,16 @@ def test_unsent_votes_outlive_a_reload_and_their_trials_are_not_shown_again(open
     assert on_screen(page) == third
 
 
+def test_unsent_votes_do_not_shorten_the_look_ahead(open_page: Open) -> None:
+    page = open_page()
+    on_screen(page)
+    page.route(VOTES, abort)
+    assert len({vote(page) for _ in range(8)}) == 8
+    expect_unsent(page, 8)
+    page.unroute(VOTES)
+    expect_unsent(page, 0)
+
+
 def test_votes_are_sent_as_soon_as_the_computer_is_online_again(open_page: Open) -> None:
     # Pauses between attempts never end by themselves here.
     never = "const start = setTimeout; window.setTimeout = (f, ms, ...rest) => start(f, ms < 500 ? ms : 1e9, ...rest);"
@@ -426,7 +436,7 @@ def test_a_refused_vote_is_reported_and_kept_and_does_not_stop_the_others(open_p
     votes, trial = sent(page), on_screen(page)
     page.route(VOTES, refuse(status, "the reason"), times=1)
     vote(page)
-    expect(page.get_by_text("1 vote not accepted by the server: the reason.")).to_be_visible()
+    expect(page.get_by_text("1 vote not accepted by the server: the reason; kept on this computer.")).to_be_visible()
     second = vote(page)
     expect_unsent(page, 1)
     assert choices(votes) == [(trial, "left"), (second, "left")]
