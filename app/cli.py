@@ -212,7 +212,7 @@ def verify() -> None:
     """Count all votes again from the log, and compare with the counters; exit status 1 where they differ."""
     from app import config, database, serving, verification
 
-    with serving.database_of(config.load()) as url, database.sessions(url)() as db:
+    with serving.database_of(config.load()) as url, database.transaction(url) as db:
         problems, votes = verification.problems(db), verification.votes(db)
     for problem in problems:
         console.err.print(problem, markup=False, soft_wrap=True)
@@ -272,7 +272,7 @@ def import_study(
     with (
         serving.database_of(settings) as url,
         console.progress_display() as progress,
-        database.sessions(url).begin() as db,
+        database.transaction(url) as db,
     ):
         imported = studies.import_workspace(db, store, workspace, name=name, progress=progress)
     console.say(f"imported as {imported.name!r}, {imported.state}; an admin opens it and makes invitations")

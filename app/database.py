@@ -1,6 +1,7 @@
 """The database: engine, sessions, migrations, and the notifications that a vote has been stored."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 
 import psycopg
 from alembic import command
@@ -16,6 +17,9 @@ from app import resources
 from pipelines.errors import DiscernError
 
 VOTES_CHANNEL = "discern_votes"
+# Connections of a process: one for each request that is let in at once, and some for streams and reports.
+REQUESTS, POOL = 20, 30
+MIGRATION_LOCK = 0x44495343  # any number that nobody else takes
 
 
 def engine(url: str) -> Engine:
@@ -24,7 +28,7 @@ def engine(url: str) -> Engine:
     Raises:
         DiscernError: the URL is not one of PostgreSQL.
     """
-    return create_engine(_with_driver(url), pool_pre_ping=True, pool_size=10, max_overflow=20)
+    return create_engine(_with_driver(url), pool_pre_ping=True, pool_size=POOL, max_overflow=0)
 
 
 def sessions(url: str) -> sessionmaker[Session]:
@@ -43,6 +47,8 @@ def migrate(url: str) -> None:
     temporary = engine(url)
     try:
         with temporary.begin() as connection:
+            # Hosts that start at once migrate one after another; those that come later find nothing to do.
+            connection.execute(select(func.pg_advisory_xact_lock(MIGRATION_LOCK)))
             _check_known(ScriptDirectory.from_config(config), connection)
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
@@ -53,19 +59,33 @@ def migrate(url: str) -> None:
         temporary.dispose()
 
 
+@contextmanager
+def transaction(url: str) -> Iterator[Session]:
+    """A single transaction, on a connection that is closed at its end."""
+    made = sessions(url)
+    try:
+        with made.begin() as session:
+            yield session
+    finally:
+        made.kw["bind"].dispose()
+
+
 def notify_vote(session: Session, study_id: int) -> None:
     """Tell every web process, when this transaction commits, that the votes of a study have changed."""
     session.execute(select(func.pg_notify(VOTES_CHANNEL, str(study_id))))
 
 
-async def studies_voted_on(url: str) -> AsyncIterator[int]:
+async def studies_voted_on(url: str) -> AsyncIterator[int | None]:
     """The id of a study each time a vote on it was stored; a hint to read again, not a record.
+
+    The first one is None: from now on nothing is missed, what happened before is not known.
 
     Raises:
         psycopg.OperationalError: the connection was lost.
     """
     async with await psycopg.AsyncConnection.connect(psycopg_url(url), autocommit=True) as connection:
         await connection.execute(f"LISTEN {VOTES_CHANNEL}")
+        yield None
         async for notice in connection.notifies():
             yield int(notice.payload)
 

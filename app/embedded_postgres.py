@@ -5,7 +5,7 @@ import os
 import subprocess
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -34,11 +34,11 @@ class EmbeddedPostgres:
     @property
     def is_running(self) -> bool:
         """Whether its main process is alive."""
-        return bool(self._server.get_postmaster_info().is_running())
+        return _is_postgres(self._server.get_pid(), self._server.pgdata)
 
     def revive(self) -> None:
         """Start it again; what was committed before it was killed is there."""
-        _patiently(self._server.start, self._server.pgdata)
+        _patiently(self._server)
 
 
 @contextmanager
@@ -50,13 +50,13 @@ def running(folder: Path) -> Iterator[EmbeddedPostgres]:
     """
     data = folder.resolve()
     _make(data)
-    _forget_dead_holders(data)
     server = get_server(data, start=False)
-    _patiently(server.start, data)
+    _forget_dead_holders(server)
+    _patiently(server)
     try:
         yield EmbeddedPostgres(server)
     finally:
-        _forget_dead_holders(data)
+        _forget_dead_holders(server)
         server.cleanup()
 
 
@@ -72,29 +72,57 @@ def _make(data: Path) -> None:
         raise DiscernError(f"{data}: cannot hold a database ({error.strerror}); set DISCERN_HOME") from error
 
 
-def _patiently(start: Callable[[], None], data: Path) -> None:
+def _patiently(server: PostgresServer) -> None:
     """Start, and wait for a recovery after a crash, which can take longer than the library waits."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
         try:
-            start()
-        except (subprocess.SubprocessError, RuntimeError) as error:
+            _forget_foreign_postmaster(server)
+            server.start()
+        except (subprocess.SubprocessError, RuntimeError, AssertionError, OSError, psutil.Error) as error:
             if time.monotonic() > deadline:
-                log = data / "log"
+                log = server.pgdata / "log"
                 tail = log.read_text(errors="replace")[-2000:] if log.exists() else ""
-                raise DiscernError(f"{data}: PostgreSQL does not start ({error})\n{tail}".rstrip()) from error
+                raise DiscernError(f"{server.pgdata}: PostgreSQL does not start ({error})\n{tail}".rstrip()) from error
             time.sleep(0.5)
         else:
             return
 
 
-def _forget_dead_holders(data: Path) -> None:
+def _forget_dead_holders(server: PostgresServer) -> None:
     """A holder that was killed leaves its id behind, and the server would never be stopped."""
-    path = data / ".handle_pids.json"
-    if not path.exists():
-        return
+    path = server.pgdata / ".handle_pids.json"
+    with server._lock:
+        if not path.exists():
+            return
+        try:
+            holders = json.loads(path.read_text() or "[]")
+        except ValueError:  # a holder died while it wrote: who held the server is not known, so nobody does
+            holders = []
+        path.write_text(json.dumps([pid for pid in holders if psutil.pid_exists(pid)]))
+
+
+def _forget_foreign_postmaster(server: PostgresServer) -> None:
+    """After a crash of the machine another process may have the id that stands in the server's file.
+
+    The library would take that process for the server, and start none.
+    """
+    path = server.pgdata / "postmaster.pid"
+    with server._lock:
+        lines = path.read_text().split() if path.exists() else []
+        if lines and not _is_postgres(int(lines[0]), server.pgdata):
+            path.unlink()
+
+
+def _is_postgres(pid: int | None, data: Path) -> bool:
+    """Whether a process is the living PostgreSQL of a folder."""
     try:
-        holders = json.loads(path.read_text() or "[]")
-    except ValueError:  # a holder died while it wrote: who held the server is not known, so nobody does
-        holders = []
-    path.write_text(json.dumps([pid for pid in holders if psutil.pid_exists(pid)]))
+        process = psutil.Process(pid) if pid is not None else None
+        return (
+            process is not None
+            and process.status() != psutil.STATUS_ZOMBIE
+            and process.name().startswith("postgres")
+            and str(data) in process.cmdline()
+        )
+    except psutil.NoSuchProcess:
+        return False

@@ -42,21 +42,21 @@ def sign_in_page(request: Request, db: Transaction, next: str = "/studies") -> R
 def sign_in(
     request: Request,
     db: Transaction,
-    name: Annotated[str, Form()] = "",
+    name: Annotated[str, Form(max_length=100)] = "",
     password: Annotated[str, Form()] = "",
     next: Annotated[str, Form()] = "/studies",  # noqa: A002 - the field's name
 ) -> Response:
     """Sign in; too many wrong passwords for one name from one address have to wait."""
     throttle = request.app.state.throttle
     key = (request.client.host if request.client else "", name.strip().lower())
-    if not throttle.allows(*key):
+    if not throttle.admits(*key):
         problem = "Too many attempts. Wait a quarter of an hour, then try again."
         return page(request, db, "sign_in.html", status=429, next=_local(next), problem=problem, name=name)
     user = users.check(db, name, password)
     if user is None:
-        throttle.count(*key)
         problem = "Name or password is wrong."
         return page(request, db, "sign_in.html", status=401, next=_local(next), problem=problem, name=name)
+    throttle.forget(*key)
     return _signed_in(request, db, user, _local(next))
 
 

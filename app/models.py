@@ -251,7 +251,7 @@ class Subject(Base):
 
 
 class Trial(Base):
-    """One pair shown to one subject; the row, with the sides, is there before the images are."""
+    """One pair shown to one subject; the row, with the sides, is there before the images are, and never changes."""
 
     __tablename__ = "trials"
     __table_args__ = (

@@ -1,7 +1,6 @@
 """`discern serve`: the parent process that owns PostgreSQL, the web server and the worker, and stops them in order."""
 
 import json
-import os
 import signal
 import socket
 import subprocess
@@ -9,7 +8,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -82,6 +81,7 @@ class Supervisor:
 
     def __init__(self, postgres: EmbeddedPostgres | None, kids: Sequence[Child], say: Say) -> None:
         self._postgres, self._children, self._say = postgres, kids, say
+        self._problem: str | None = None
         self._stopping = threading.Event()
         self._failed = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="supervisor", daemon=True)
@@ -101,10 +101,7 @@ class Supervisor:
     @property
     def failure(self) -> str | None:
         """Why there is no point in going on; None while all is well."""
-        if not self._failed.is_set():
-            return None
-        hopeless = ", ".join(child.name for child in self._children if not child.is_running) or "the database"
-        return f"{hopeless}: stopped again and again; the messages above say why"
+        return self._problem
 
     def wait(self) -> None:
         """Return when something has failed for good; interrupted by signals."""
@@ -115,13 +112,13 @@ class Supervisor:
         try:
             while not self._stopping.wait(LOOK_SECONDS) and not self._failed.is_set():
                 self._look()
-        except (DiscernError, OSError) as error:
-            self._say(str(error))
+        except Exception as error:  # whatever it is, nobody watches any more: `wait` returns and everything is stopped
+            self._problem = str(error) or repr(error)
             self._failed.set()
 
     def _look(self) -> None:
         if self._postgres is not None and not self._postgres.is_running:
-            self._say("PostgreSQL stopped; starting it again")
+            self._tell("PostgreSQL stopped; starting it again")
             self._postgres.revive()
         for child in self._children:
             if not child.is_running:
@@ -129,10 +126,14 @@ class Supervisor:
 
     def _restart(self, child: Child) -> None:
         if child.is_hopeless:
-            self._failed.set()
-            return
-        self._say(f"the {child.name} stopped; starting it again")
+            raise DiscernError(f"the {child.name} stopped again and again; the messages above say why")
+        self._tell(f"the {child.name} stopped; starting it again")
         child.start()
+
+    def _tell(self, message: str) -> None:
+        # The server outlives whoever read its output.
+        with suppress(OSError):
+            self._say(message)
 
 
 @dataclass(frozen=True)
@@ -181,7 +182,7 @@ def running(settings: Settings, *, host: str, port: int, say: Say) -> Iterator[S
         supervisor = stack.enter_context(Supervisor(postgres, kids, say))
         stack.callback(_ignore_signals)
         _wait_until_ready(listening, supervisor)
-        write_json(home / RECORD, {"url": url, "pid": os.getpid()})
+        write_json(home / RECORD, {"url": url})
         stack.callback((home / RECORD).unlink, missing_ok=True)
         yield Server(url, database_url, supervisor)
 

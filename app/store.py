@@ -38,9 +38,9 @@ class Store:
         """The PNG file of an image.
 
         Raises:
-            FileNotFoundError: it is not there.
+            DiscernError: it is not there.
         """
-        return bytes(obstore.get(self._store, _image_key(sha256)).bytes())
+        return self._get(_image_key(sha256))
 
     def put_model(self, archive: bytes) -> str:
         """Keep a zipped model, and return its key."""
@@ -52,9 +52,17 @@ class Store:
         """The zipped model of a key.
 
         Raises:
-            FileNotFoundError: it is not there.
+            DiscernError: it is not there.
         """
-        return bytes(obstore.get(self._store, key).bytes())
+        return self._get(key)
+
+    def _get(self, key: str) -> bytes:
+        try:
+            return bytes(obstore.get(self._store, key).bytes())
+        except FileNotFoundError as error:
+            raise DiscernError(
+                f"{key}: not in the store; DISCERN_STORE must name the one that the study was imported into"
+            ) from error
 
 
 def _image_key(sha256: str) -> str:

@@ -9,6 +9,7 @@ import pandas as pd
 from sqlalchemy import func, insert, select
 from sqlalchemy.orm import Session
 
+from app.errors import UnknownError
 from app.models import Consent, Invite, LowResolutionImage, Method, Output, Pair, Study, Subject, Tally
 from app.security.sessions import new_token
 from app.store import Store
@@ -26,10 +27,6 @@ You will see pairs of images, and choose in each pair the one that looks better 
 Your choices, the time they take, and the size of your window and screen are stored. Your name and your address are not.
 
 Taking part is voluntary. You may stop at any time by closing the page; the choices made until then are kept."""
-
-
-class UnknownError(DiscernError):
-    """There is no study of this name, or the study has no such part."""
 
 
 def find(db: Session, name: str, *, lock: bool = False) -> Study:

@@ -12,24 +12,27 @@ from urllib.parse import quote
 import vl_convert
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from sqlalchemy.exc import DataError, DBAPIError, OperationalError
+from sqlalchemy import exc
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, OperationalError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.staticfiles import StaticFiles
 
 from app import database, front_door, resources
 from app.admins import routes as admins
+from app.admission import Admission
 from app.config import Settings
+from app.errors import UnknownError
 from app.experimenters import routes as experimenters
-from app.experimenters.live import Changes
+from app.experimenters.live import Changes, CurrentRankings
 from app.requests import page
 from app.security.browser import HEADERS, Browser, Throttle
 from app.store import Store
-from app.studies import UnknownError
 from app.subjects import routes as subjects
 from pipelines.errors import DiscernError
 
 TITLES = {401: "Sign in first", 403: "Not for you", 404: "Not found", 410: "No longer there", 422: "Not understood"}
+LARGEST_BODY = 1 << 20
 UNAVAILABLE = "the database does not answer now; try again in a moment"
 
 
@@ -49,18 +52,22 @@ def create_app(url: str, settings: Settings) -> FastAPI:
         description="Rank super-resolution methods by human preference.",
         lifespan=partial(_lifespan, url),
         openapi_url=None,
+        max_body_size=LARGEST_BODY,
     )
     app.state.settings = settings
     app.state.sessions = database.sessions(url)
     app.state.store = Store(settings.store_url)
     app.state.throttle = Throttle()
     app.state.changes = Changes()
+    app.state.rankings = CurrentRankings()
     for router in (front_door.router, front_door.reference, subjects.open_door, subjects.router):
         app.include_router(router)
     app.include_router(experimenters.router)
     app.include_router(admins.router)
     app.add_api_route("/assets/vega.js", _vega, include_in_schema=False)
     app.mount("/static", StaticFiles(directory=resources.folder("static")), name="static")
+    # The last one is the outermost: what another site sends is refused before it takes up room.
+    app.add_middleware(Admission, room=database.REQUESTS, open_to_all=("/static/", "/assets/"))
     app.add_middleware(Browser, public_url=settings.public_url)
     _handle_errors(app)
     return app
@@ -97,7 +104,9 @@ def _handle_errors(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _on_invalid)
     app.add_exception_handler(UnknownError, lambda request, error: _answer(request, 404, str(error)))
     app.add_exception_handler(DiscernError, lambda request, error: _answer(request, 409, str(error)))
+    app.add_exception_handler(IntegrityError, _on_conflict)
     app.add_exception_handler(DBAPIError, _on_database_error)
+    app.add_exception_handler(exc.TimeoutError, lambda request, _error: _unavailable(request))
     app.add_exception_handler(Exception, _on_bug)
 
 
@@ -146,6 +155,11 @@ def _on_bug(request: Request, _error: Exception) -> Response:
     return response
 
 
+def _on_conflict(request: Request, _error: Exception) -> Response:
+    """The database refused what two requests wanted at once; the one that came first has it."""
+    return _answer(request, 409, "somebody else did the same at the same time; look again, then repeat it if need be")
+
+
 def _on_database_error(request: Request, error: Exception) -> Response:
     """A lost database is a matter of moments: who asks again, as the trial page does, loses nothing."""
     assert isinstance(error, DBAPIError)
@@ -153,6 +167,10 @@ def _on_database_error(request: Request, error: Exception) -> Response:
         return _answer(request, 422, f"a value cannot be stored or looked for: {error.orig}")
     if not (isinstance(error, OperationalError) or error.connection_invalidated):
         raise error
+    return _unavailable(request)
+
+
+def _unavailable(request: Request) -> Response:
     response = _answer(request, 503, UNAVAILABLE)
     response.headers["Retry-After"] = "1"
     return response

@@ -28,6 +28,8 @@ def run(url: str, settings: Settings, host: str, port: int, descriptor: int | No
         log_level="warning",
         access_log=False,
         server_header=False,
+        # Only a proxy tells whom it asks for; without one, anybody could claim any address.
+        proxy_headers=settings.public_url is not None,
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
     server = uvicorn.Server(config)

@@ -8,11 +8,13 @@ import asyncio
 import contextlib
 import signal
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 import procrastinate
 from procrastinate import JobContext, RetryStrategy
 from sqlalchemy import func, select, text, update
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
 from app import children
@@ -67,7 +69,7 @@ def reporter(sessions: sessionmaker[Session], job_id: int, attempt: int, clock: 
             return
         values: dict[Any, Any] = {Job.task: task, Job.done: done, Job.total: total}
         if task != current:
-            values[Job.log] = func.array_append(Job.log, f"{task}: {total}")
+            values[Job.log] = func.array_append(Job.log, f"{datetime.now(UTC):%H:%M:%S} UTC  {task} ({total})")
         with sessions.begin() as db:
             write(db, job_id, attempt, values)
         current, reported = task, clock()
@@ -94,20 +96,14 @@ async def run_job(context: JobContext, job_id: int) -> None:
     if attempt is None:
         return
     lifeline = children.Lifeline()
-    process = await asyncio.create_subprocess_exec(
-        *children.command("job", str(job_id), str(attempt)),
-        stdin=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.PIPE,
-        pass_fds=(lifeline.reading,),
-        env=lifeline.environment(context.additional_context["environment"]),
-        start_new_session=True,
-    )
     try:
-        cancelled, errors = await _watch(process, sessions, job_id)
-    except asyncio.CancelledError:
-        await _stop(process)
-        await asyncio.to_thread(_put_back, sessions, job_id, attempt)
-        raise
+        process = await _start(job_id, attempt, lifeline, context.additional_context["environment"])
+        try:
+            cancelled, errors = await _watch(process, sessions, job_id)
+        except asyncio.CancelledError:
+            await _stop(process)
+            await asyncio.to_thread(_put_back, sessions, job_id, attempt)
+            raise
     finally:
         lifeline.close()
     await asyncio.to_thread(_end, sessions, job_id, attempt, cancelled, process.returncode, errors)
@@ -117,9 +113,22 @@ async def sweep_for_ever(worker: procrastinate.App, sessions: sessionmaker[Sessi
     """Take up jobs whose worker died, and close those that the queue has given up."""
     while True:
         for stalled in await worker.job_manager.get_stalled_jobs(seconds_since_heartbeat=STALLED_SECONDS):
-            await worker.job_manager.retry_job(stalled)
+            await asyncio.to_thread(_take_up, sessions, stalled)
         await asyncio.to_thread(_close_lost, sessions)
         await asyncio.sleep(HEARTBEAT_SECONDS)
+
+
+async def _start(
+    job_id: int, attempt: int, lifeline: children.Lifeline, environment: dict[str, str]
+) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        *children.command("job", str(job_id), str(attempt)),
+        stdin=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
+        pass_fds=(lifeline.reading,),
+        env=lifeline.environment(environment),
+        start_new_session=True,
+    )
 
 
 def _begin(sessions: sessionmaker[Session], job_id: int) -> int | None:
@@ -145,9 +154,11 @@ async def _watch(process: asyncio.subprocess.Process, sessions: sessionmaker[Ses
     cancelled = False
     while not reading.done():
         await asyncio.wait({reading}, timeout=LOOK_SECONDS)
-        if not cancelled and await asyncio.to_thread(_cancel_requested, sessions, job_id):
-            cancelled = True
-            await _stop(process)
+        # A database that does not answer for a moment is no reason to give up hours of work.
+        with contextlib.suppress(OperationalError):
+            if not cancelled and await asyncio.to_thread(_cancel_requested, sessions, job_id):
+                cancelled = True
+                await _stop(process)
     await process.wait()
     return cancelled, reading.result().decode(errors="replace")
 
@@ -183,6 +194,17 @@ def _end(
         values = {Job.status: "failed", Job.error: reason.removeprefix("error: ")}
     with contextlib.suppress(SupersededError), sessions.begin() as db:
         write(db, job_id, attempt, values | {Job.finished_at: func.now()})
+
+
+_GIVE_UP = text("UPDATE procrastinate_jobs SET status = 'failed' WHERE id = :id AND status = 'doing' RETURNING id")
+
+
+def _take_up(sessions: sessionmaker[Session], stalled: procrastinate.jobs.Job) -> None:
+    """Queue a stalled job anew. A worker that only slept may still end its old entry: that changes nothing then."""
+    with sessions.begin() as db:
+        if db.scalar(_GIVE_UP, {"id": stalled.id}) is not None:
+            job = db.get_one(Job, stalled.task_kwargs["job_id"])
+            enqueue(db, job, "gpu" if stalled.queue == "gpu" else "cpu")
 
 
 _LOST = text(

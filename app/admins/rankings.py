@@ -19,11 +19,9 @@ def fit(
         NotIdentifiableError: some methods cannot be compared.
         DiscernError: there are no votes, or a setting is out of range.
     """
-    # Votes on their way are waited for and new ones wait: the votes up to the last key are exactly those counted here.
-    db.execute(text("LOCK TABLE votes IN SHARE MODE"))
-    last = db.scalar(select(func.max(Vote.id)))
-    votes = tallies.votes(db, study, voters)
-    if votes is None or last is None:
+    last = _last_vote(db)
+    votes = tallies.votes(db, study, voters, up_to=last)
+    if votes is None:
         raise DiscernError(f"{study.name}: {voters} have not voted yet; collect votes first")
     result = stage.rank(votes, ridge=ridge, level=level)
     ranking = Ranking(
@@ -39,3 +37,15 @@ def fit(
     db.add(ranking)
     db.flush()
     return ranking
+
+
+def _last_vote(db: Session) -> int:
+    """A key such that no vote below it can appear any more: keys are given out before their votes are stored.
+
+    Votes on their way are waited for, and new ones wait, for as long as one key takes to read.
+    """
+    with db.begin_nested() as moment:
+        db.execute(text("LOCK TABLE votes IN SHARE MODE"))
+        last = db.scalar(select(func.max(Vote.id))) or 0
+        moment.rollback()  # gives the lock back before the transaction ends
+    return last

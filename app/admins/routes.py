@@ -196,6 +196,12 @@ def list_users(db: Transaction) -> list[UserView]:
     return _users(db)
 
 
+@router.delete("/api/users/{name:path}", status_code=204)
+def remove_user(name: str, db: Transaction, user: Admin) -> None:
+    """End somebody's access at once, wherever they are signed in; what they did stays."""
+    users.remove(db, name, by=user)
+
+
 @router.post("/api/users/links", status_code=201)
 def make_link(wanted: LinkFor, request: Request, db: Transaction) -> SetUpLinkView:
     """A one-time link with which somebody chooses a name and a password."""

@@ -71,7 +71,7 @@ def _free(host: str, port: int) -> int:
 
 def _open(server: Server, settings: Settings, workspace: Path) -> str:
     """Import the study, open it, and invite to it; returns its name."""
-    with console.progress_display() as progress, database.sessions(server.database_url).begin() as db:
+    with console.progress_display() as progress, database.transaction(server.database_url) as db:
         study = studies.import_workspace(db, Store(settings.store_url), workspace, progress=progress)
         if study.state == "draft":
             studies.set_state(db, study, "open")
@@ -116,7 +116,7 @@ def _calibrate(sessions: sessionmaker[Session], name: str, progress: Progress) -
 
 
 def _announce(server: Server, name: str, seconds: float, say: Say) -> None:
-    with database.sessions(server.database_url)() as db:
+    with database.transaction(server.database_url) as db:
         study = studies.find(db, name)
         query = select(Invite.token).where(Invite.study_id == study.id, Invite.kind == "shared").order_by(Invite.id)
         token = db.scalars(query).first()

@@ -3,8 +3,11 @@
 import asyncio
 import contextlib
 import logging
+import threading
+import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
 from typing import Any
 
 import psycopg
@@ -16,11 +19,16 @@ from app.experimenters.tallies import Voters
 from app.models import Study
 from pipelines.errors import DiscernError
 from pipelines.ranking import stage as ranking
+from pipelines.ranking.counts import number_of_votes
 
 # At most one snapshot in this time for each browser, however fast the votes come.
 SHORTEST_INTERVAL = 0.4
 # Without votes, progress and pace still age.
 LONGEST_INTERVAL = 15.0
+# Until the ranking has caught up with the counts.
+UNSETTLED_INTERVAL = 1.0
+# After a fit, this many times as long passes before the next one.
+RESTS = 4
 RECONNECT_SECONDS = 0.5
 
 _log = logging.getLogger(__name__)
@@ -48,11 +56,10 @@ class Changes:
         while True:
             try:
                 async for study_id in database.studies_voted_on(url):
-                    await self._bump(study_id)
-            except psycopg.OperationalError as error:
+                    # After a connection was made, everybody reads again.
+                    await self._bump(*(self._versions if study_id is None else [study_id]))
+            except (psycopg.Error, OSError) as error:
                 _log.warning("the connection for live updates was lost (%s); connecting again", error)
-            # What happened in between is not known: everybody reads again.
-            await self._bump(*self._versions)
             await asyncio.sleep(RECONNECT_SECONDS)
 
     async def _bump(self, *study_ids: int) -> None:
@@ -62,32 +69,84 @@ class Changes:
             self._changed.notify_all()
 
 
-async def snapshots(read: Callable[[], str | None], changes: Changes, study_id: int) -> AsyncIterator[dict[str, str]]:
+@dataclass(frozen=True)
+class Fitted:
+    """The ranking of the first so many votes, or why there is none."""
+
+    votes: int
+    ranking: dict[str, Any] | None
+    problem: str | None
+
+
+class CurrentRankings:
+    """The ranking of the votes so far: fitted once for all who watch, and in a small part of the time.
+
+    With many votes a fit takes a while; the counts must not wait for it, so the ranking may be some votes behind.
+    """
+
+    def __init__(self) -> None:
+        self._fitted: dict[tuple[int, Voters], Fitted] = {}
+        self._rest_until: dict[tuple[int, Voters], float] = defaultdict(float)
+        self._fitting: dict[tuple[int, Voters], threading.Lock] = defaultdict(threading.Lock)
+
+    def get(self, db: Session, study: Study, voters: Voters, votes: int) -> Fitted:
+        """The newest ranking, fitted now if that is due.
+
+        Args:
+            db: for the votes.
+            study: of which study.
+            voters: of whose votes.
+            votes: how many there are now.
+        """
+        key = study.id, voters
+        known = self._fitted.get(key)
+        if known is not None and (known.votes == votes or time.monotonic() < self._rest_until[key]):
+            return known
+        if not self._fitting[key].acquire(blocking=known is None):
+            assert known is not None
+            return known
+        try:
+            known = self._fitted.get(key)
+            if known is not None and known.votes == votes:  # somebody else has fitted it meanwhile
+                return known
+            started = time.monotonic()
+            self._fitted[key] = _fit(db, study, voters)
+            self._rest_until[key] = time.monotonic() + RESTS * (time.monotonic() - started)
+            return self._fitted[key]
+        finally:
+            self._fitting[key].release()
+
+
+async def snapshots(
+    read: Callable[[], tuple[str, bool] | None], changes: Changes, study_id: int
+) -> AsyncIterator[dict[str, str]]:
     """Server-sent events: a snapshot at once, and one after every change.
 
     Args:
-        read: the snapshot as JSON; None ends the stream (the viewer signed out).
+        read: the snapshot as JSON, and whether its ranking is up to date; None ends the stream (the viewer signed out).
         changes: see there.
         study_id: of which study.
     """
     while True:
         version = changes.version(study_id)
-        text = await asyncio.to_thread(read)
-        if text is None:
+        current = await asyncio.to_thread(read)
+        if current is None:
             return
+        text, settled = current
         yield {"event": "snapshot", "data": text}
         await asyncio.sleep(SHORTEST_INTERVAL)
-        await changes.wait(study_id, version, LONGEST_INTERVAL)
+        await changes.wait(study_id, version, LONGEST_INTERVAL if settled else UNSETTLED_INTERVAL)
 
 
-def snapshot(db: Session, study: Study, voters: Voters) -> dict[str, Any]:
-    """Everything that the live page shows, as JSON values."""
+def snapshot(db: Session, study: Study, voters: Voters, rankings: CurrentRankings) -> dict[str, Any]:
+    """Everything that the live page shows, as JSON values; `ranking_votes` says how many votes the ranking knows."""
     pairs, without_votes = tallies.pairs_without_votes(db, study, voters)
     people = [views.subject(subject) for subject in tallies.subjects(db, study, voters)]
     times = [subject.last_vote_at for subject in people if subject.last_vote_at is not None]
-    fitted, problem = _current_ranking(db, study, voters)
+    matrix = views.matrix(db, study, voters)
+    fitted = rankings.get(db, study, voters, matrix.votes)
     return {
-        **views.matrix(db, study, voters).model_dump(mode="json"),
+        **matrix.model_dump(mode="json"),
         "title": study.title,
         "state": study.state,
         "votes_per_minute": tallies.votes_per_minute(db, study, voters),
@@ -95,17 +154,18 @@ def snapshot(db: Session, study: Study, voters: Voters) -> dict[str, Any]:
         "pairs": pairs,
         "pairs_without_votes": without_votes,
         "subjects": [subject.model_dump(mode="json") for subject in people],
-        "ranking": fitted,
-        "ranking_problem": problem,
-        "ranking_chart": charts.ranking(fitted) if fitted else None,
+        "ranking": fitted.ranking,
+        "ranking_votes": fitted.votes,
+        "ranking_problem": fitted.problem,
+        "ranking_chart": charts.ranking(fitted.ranking) if fitted.ranking else None,
     }
 
 
-def _current_ranking(db: Session, study: Study, voters: Voters) -> tuple[dict[str, Any] | None, str | None]:
+def _fit(db: Session, study: Study, voters: Voters) -> Fitted:
     votes = tallies.votes(db, study, voters)
     if votes is None:
-        return None, "Nobody has voted yet. Send out invitations; the ranking appears here as votes arrive."
+        return Fitted(0, None, "Nobody has voted yet. Send out invitations; the ranking appears here as votes arrive.")
     try:
-        return ranking.rank(votes).as_dict(), None
+        return Fitted(number_of_votes(votes), ranking.rank(votes).as_dict(), None)
     except DiscernError as error:
-        return None, f"There is no ranking yet: {error}"
+        return Fitted(number_of_votes(votes), None, f"There is no ranking yet: {error}")

@@ -9,13 +9,13 @@ from sse_starlette import EventSourceResponse
 from starlette.responses import Response, StreamingResponse
 
 from app import studies
+from app.errors import UnknownError
 from app.experimenters import charts, live, tallies, views
 from app.experimenters.tallies import Voters
 from app.experimenters.views import CalibrationView, Matrix, RankingView, StudyView
 from app.models import Study
 from app.requests import Images, Transaction, page
 from app.security import roles, sessions
-from app.studies import UnknownError
 
 router = APIRouter(tags=["experimenters"], dependencies=[Depends(roles.experimenter)])
 
@@ -47,7 +47,7 @@ def study_page(request: Request, db: Transaction, found: Found, voters: OfVoters
         "experimenters/study.html",
         study=views.study(db, found),
         voters=chosen,
-        snapshot=live.snapshot(db, found, chosen),
+        snapshot=live.snapshot(db, found, chosen, request.app.state.rankings),
     )
 
 
@@ -115,9 +115,9 @@ def read_study(db: Transaction, found: Found) -> StudyView:
 
 
 @router.get("/api/studies/{study}/snapshot")
-def read_snapshot(db: Transaction, found: Found, voters: OfVoters = None) -> dict[str, Any]:
+def read_snapshot(request: Request, db: Transaction, found: Found, voters: OfVoters = None) -> dict[str, Any]:
     """Everything that the live page shows: matrix, subjects, pace, and the ranking of the votes so far."""
-    return live.snapshot(db, found, _chosen(db, found, voters))
+    return live.snapshot(db, found, _chosen(db, found, voters), request.app.state.rankings)
 
 
 @router.get("/api/studies/{study}/matrix")
@@ -188,9 +188,10 @@ def _chosen(db: Transaction, found: Study, voters: Voters | None) -> Voters:
     return voters or tallies.default_voters(tallies.number_by_voters(db, found))
 
 
-def _read_snapshot(request: Request, study: str, voters: Voters) -> str | None:
+def _read_snapshot(request: Request, study: str, voters: Voters) -> tuple[str, bool] | None:
     """A snapshot for a stream, in a transaction of its own, and only for somebody who is still signed in."""
     with request.app.state.sessions() as db:
         if sessions.user_of(db, request) is None:
             return None
-        return json.dumps(live.snapshot(db, studies.find(db, study), voters))
+        current = live.snapshot(db, studies.find(db, study), voters, request.app.state.rankings)
+        return json.dumps(current), current["ranking_votes"] == current["votes"]

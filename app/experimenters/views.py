@@ -7,10 +7,10 @@ from pydantic import BaseModel, ConfigDict
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from app.errors import UnknownError
 from app.experimenters import tallies
 from app.experimenters.tallies import Voters
 from app.models import Calibration, LowResolutionImage, Pair, Ranking, Study, Subject
-from app.studies import UnknownError
 
 
 class StudyView(BaseModel):

@@ -19,7 +19,7 @@ HEADERS = {
     "Referrer-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
-    "Permissions-Policy": "camera=(), microphone=(), geolocation=(), interest-cohort=()",
+    "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
 }
 
 
@@ -66,16 +66,17 @@ class Browser:
 
 
 class Throttle:
-    """Counts failed attempts, so that passwords cannot be guessed in bulk."""
+    """Counts attempts, so that passwords cannot be guessed in bulk."""
 
-    def __init__(self, attempts: int = 10, minutes: int = 15) -> None:
-        self._limit = RateLimitItemPerMinute(attempts, minutes)
+    def __init__(self, for_a_name: int = 10, for_an_address: int = 100, minutes: int = 15) -> None:
+        self._for_a_name = RateLimitItemPerMinute(for_a_name, minutes)
+        self._for_an_address = RateLimitItemPerMinute(for_an_address, minutes)
         self._limiter = MovingWindowRateLimiter(MemoryStorage())
 
-    def allows(self, *key: str) -> bool:
-        """Whether one more attempt is left."""
-        return self._limiter.test(self._limit, *key)
+    def admits(self, address: str, name: str) -> bool:
+        """Count an attempt, before it is made, and say whether it may be: many at once are no more than one by one."""
+        return self._limiter.hit(self._for_an_address, address) and self._limiter.hit(self._for_a_name, address, name)
 
-    def count(self, *key: str) -> None:
-        """Record a failed attempt."""
-        self._limiter.hit(self._limit, *key)
+    def forget(self, address: str, name: str) -> None:
+        """Whoever knew the password may mistype it again."""
+        self._limiter.clear(self._for_a_name, address, name)

@@ -7,7 +7,8 @@ from pwdlib import PasswordHash
 from sqlalchemy import delete, exists, func, select
 from sqlalchemy.orm import Session
 
-from app.models import SetUpLink, User
+from app.errors import UnknownError
+from app.models import LoginSession, SetUpLink, User
 from app.security.sessions import digest, new_token
 from pipelines.errors import DiscernError
 
@@ -20,9 +21,9 @@ _passwords = PasswordHash.recommended()
 _NOBODY = _passwords.hash("nobody")
 
 
-def any_users(db: Session) -> bool:
-    """Whether anybody can sign in yet."""
-    return bool(db.scalar(select(exists().where(User.id.is_not(None)))))
+def any_admin(db: Session) -> bool:
+    """Whether an admin can sign in yet."""
+    return bool(db.scalar(select(exists().where(User.role == "admin"))))
 
 
 def new_link(db: Session, role: Role) -> tuple[str, datetime]:
@@ -33,8 +34,8 @@ def new_link(db: Session, role: Role) -> tuple[str, datetime]:
 
 
 def first_admin_link(db: Session) -> str | None:
-    """The token of a link for the first admin, in the place of those printed earlier; None once there are users."""
-    if any_users(db):
+    """The token of a link for the first admin, in the place of those printed earlier; None once there is one."""
+    if any_admin(db):
         return None
     db.execute(delete(SetUpLink).where(SetUpLink.used_at.is_(None), SetUpLink.role == "admin"))
     return new_link(db, "admin")[0]
@@ -76,6 +77,22 @@ def use_link(db: Session, token: str, name: str, password: str) -> User:
 def everybody(db: Session) -> list[User]:
     """All users, in the order in which they came."""
     return list(db.scalars(select(User).order_by(User.id)))
+
+
+def remove(db: Session, name: str, *, by: User) -> None:
+    """End somebody's access, and every session of theirs.
+
+    Raises:
+        UnknownError: there is nobody of this name.
+        DiscernError: it is whoever asks: the last admin could lock everybody out.
+    """
+    user = find(db, name)
+    if user is None:
+        raise UnknownError(f"there is no user {name!r}")
+    if user.id == by.id:
+        raise DiscernError("you cannot remove yourself; ask another admin")
+    db.execute(delete(LoginSession).where(LoginSession.user_id == user.id))
+    db.delete(user)
 
 
 def find(db: Session, name: str) -> User | None:

@@ -6,13 +6,14 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from app import studies
+from app.errors import UnknownError
 from app.models import Invite, Pair, Study, Subject
 from pipelines.errors import DiscernError
 
 
 def find_invite(db: Session, token: str, *, lock: bool = False) -> Invite | None:
-    """The invitation of a link, unless it is unknown or revoked."""
-    query = select(Invite).where(Invite.token == token, Invite.revoked.is_(False))
+    """The invitation of a link; a revoked one lets those in who have used it, and nobody else."""
+    query = select(Invite).where(Invite.token == token)
     return db.scalar(query.with_for_update() if lock else query)
 
 
@@ -32,8 +33,11 @@ def enrol(db: Session, invite: Invite) -> Subject:
     """A new subject, who has just agreed to the current consent.
 
     Raises:
+        UnknownError: the invitation was revoked.
         DiscernError: the study is not open.
     """
+    if invite.revoked:
+        raise UnknownError("this invitation was withdrawn; ask the person who sent it")
     # Locked, so that two people who come at once do not get one number.
     study = db.scalars(select(Study).where(Study.id == invite.study_id).with_for_update(key_share=True)).one()
     if study.state != "open":

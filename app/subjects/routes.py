@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 from starlette.responses import RedirectResponse, Response
 
 from app import studies
-from app.models import Invite
+from app.models import Invite, Subject
 from app.requests import Images, Transaction, page
 from app.security import roles, sessions
 from app.security.roles import Voter
@@ -19,6 +19,7 @@ open_door = APIRouter(tags=["subjects"])
 router = APIRouter(tags=["subjects"], dependencies=[Depends(roles.subject)])
 
 FAR_AHEAD = 20
+UNKNOWN_INVITE = "this invitation is not known, or was withdrawn; ask the person who sent it"
 Pixels = Annotated[int, Field(ge=0, le=100_000)]
 
 
@@ -73,19 +74,26 @@ class VoteOut(BaseModel):
 
 
 @open_door.get("/i/{token}", include_in_schema=False)
-def welcome(token: str, request: Request, db: Transaction) -> Response:
-    """What the study is and asks; nothing is recorded before somebody agrees."""
-    return _welcome(request, db, _invite(db, token))
+def welcome(token: str, request: Request, db: Transaction, new: bool = False) -> Response:
+    """What the study is and asks; nothing is recorded before somebody agrees.
+
+    With `new`, whoever sits at this computer is not the subject who used a shared invitation here before.
+    """
+    return _welcome(request, db, _invite(db, token), new=new)
 
 
 @open_door.post("/i/{token}", include_in_schema=False)
-def agree(token: str, request: Request, db: Transaction, consent: Annotated[str, Form()] = "") -> Response:
+def agree(
+    token: str, request: Request, db: Transaction, new: bool = False, consent: Annotated[str, Form()] = ""
+) -> Response:
     """Become a subject, or go on as one."""
     invite = _invite(db, token, lock=True)
-    subject = panel.returning(db, invite, sessions.subject_of(db, request))
+    subject = _returning(request, db, invite, new)
     if subject is None:
         if consent != "yes":
-            return _welcome(request, db, invite, problem="Please tick the box if you agree; nothing starts without it.")
+            return _welcome(
+                request, db, invite, new=new, problem="Please tick the box if you agree; nothing starts without it."
+            )
         subject = panel.enrol(db, invite)
     response = RedirectResponse("/trial", status_code=303)
     sessions.set_cookie(response, request, sessions.SUBJECT, sessions.open_for_subject(db, subject))
@@ -98,7 +106,7 @@ def trial_page(request: Request, db: Transaction, subject: Voter) -> Response:
     if subject.voted == subject.total:
         return RedirectResponse("/thanks", status_code=303)
     study = panel.study_of(db, subject)
-    return page(request, None, "subjects/trial.html", study_title=study.title, simulated=subject.simulated)
+    return page(request, None, "subjects/trial.html", study_title=study.title, subject=subject)
 
 
 @router.get("/thanks", include_in_schema=False)
@@ -170,13 +178,20 @@ def vote(trial: UUID, sent: VoteIn, db: Transaction, subject: Voter) -> VoteOut:
 def _invite(db: Transaction, token: str, *, lock: bool = False) -> Invite:
     invite = panel.find_invite(db, token, lock=lock)
     if invite is None:
-        raise HTTPException(404, "this invitation is not known, or was withdrawn; ask the person who sent it")
+        raise HTTPException(404, UNKNOWN_INVITE)
     return invite
 
 
-def _welcome(request: Request, db: Transaction, invite: Invite, *, problem: str | None = None) -> Response:
+def _returning(request: Request, db: Transaction, invite: Invite, new: bool) -> Subject | None:
+    current = None if new else sessions.subject_of(db, request)
+    return panel.returning(db, invite, current)
+
+
+def _welcome(request: Request, db: Transaction, invite: Invite, *, new: bool, problem: str | None = None) -> Response:
     study = panel.study_of(db, invite)
-    subject = panel.returning(db, invite, sessions.subject_of(db, request))
+    subject = _returning(request, db, invite, new)
+    if subject is None and invite.revoked:
+        raise HTTPException(404, UNKNOWN_INVITE)
     if subject is None and study.state != "open":
         raise HTTPException(403, "this study is not open now; ask the person who invited you")
     return page(
@@ -187,6 +202,7 @@ def _welcome(request: Request, db: Transaction, invite: Invite, *, problem: str 
         study_title=study.title,
         consent_paragraphs=studies.consent(db, study).text.split("\n\n"),
         returning=subject is not None,
+        shared=invite.kind == "shared",
         simulated=invite.simulated,
         problem=problem,
     )

@@ -32,12 +32,14 @@ def outstanding(db: Session, subject: Subject, ahead: int) -> list[Shown]:
     """The subject's next trials, in order: those without a vote, then as many new ones as `ahead` leaves room for.
 
     Raises:
-        StudyClosedError: new ones are needed, and the study is not open.
+        StudyClosedError: none are left, and the study is not open.
     """
     unvoted = _unvoted(db, subject, ahead)
     if len(unvoted) < ahead and _issued(db, subject) < subject.total:
-        _issue(db, subject, ahead)
+        is_open = _issue(db, subject, ahead)
         unvoted = _unvoted(db, subject, ahead)
+        if not unvoted and not is_open:
+            raise StudyClosedError
     return unvoted
 
 
@@ -75,11 +77,15 @@ def _issued(db: Session, subject: Subject) -> int:
     return db.scalar(select(func.count()).select_from(Trial).where(Trial.subject_id == subject.id)) or 0
 
 
-def _issue(db: Session, subject: Subject, ahead: int) -> None:
-    """Hand out new trials, one subject of a study at a time, so that counts and sides cannot be out of date."""
+def _issue(db: Session, subject: Subject, ahead: int) -> bool:
+    """Hand out new trials, one subject of a study at a time, so that counts and sides cannot be out of date.
+
+    Returns:
+        Whether the study is open; nothing is handed out where it is not.
+    """
     state = db.scalar(select(Study.state).where(Study.id == subject.study_id).with_for_update(key_share=True))
     if state != "open":
-        raise StudyClosedError
+        return False
     # Another tab of this subject may have been handed the same trials while this one waited for the lock.
     wanted = ahead - len(_unvoted(db, subject, ahead))
     number, lead, previous_image = _so_far(db, subject)
@@ -93,6 +99,7 @@ def _issue(db: Session, subject: Subject, ahead: int) -> None:
         previous_image = chosen.candidate.image
         del candidates[chosen.candidate.pair]
         _insert(db, subject, number, chosen)
+    return True
 
 
 def _so_far(db: Session, subject: Subject) -> tuple[int, int, int | None]:

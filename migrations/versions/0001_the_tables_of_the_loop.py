@@ -1,4 +1,4 @@
-"""The tables of the loop, and the trigger that keeps the vote log append-only."""
+"""The tables of the loop, and the triggers that keep trials and votes append-only."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -9,14 +9,17 @@ down_revision = None
 branch_labels = None
 depends_on = None
 
-# The vote log is the truth: what was stored stays as it was stored, whoever is connected.
+# The vote log is the truth: what was stored stays as it was stored, whoever is connected; and so does what a vote
+# means, which the sides of its trial say.
 APPEND_ONLY = """
 CREATE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    RAISE EXCEPTION 'the vote log is append-only: % on % is refused', TG_OP, TG_TABLE_NAME
+    RAISE EXCEPTION 'trials and votes are append-only: % on % is refused', TG_OP, TG_TABLE_NAME
         USING ERRCODE = 'restrict_violation';
 END $$;
 CREATE TRIGGER votes_are_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON votes
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER trials_are_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON trials
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 """
 

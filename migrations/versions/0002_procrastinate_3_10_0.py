@@ -4,8 +4,12 @@ It does not record its own version: an upgrade of the library is a revision of i
 that it ships for that step.
 """
 
+from importlib import metadata
+
 from alembic import op
 from procrastinate.schema import SchemaManager
+
+from pipelines.errors import DiscernError
 
 revision = "0002"
 down_revision = "0001"
@@ -16,7 +20,14 @@ PROCRASTINATE = "3.10.0"
 
 
 def upgrade() -> None:
-    """Apply the SQL that the library ships."""
+    """Apply the SQL that the library ships.
+
+    Raises:
+        DiscernError: the installed library is of another version, whose tables these would not be.
+    """
+    installed = metadata.version("procrastinate")
+    if installed != PROCRASTINATE:
+        raise DiscernError(f"procrastinate {installed} is installed, the tables are of {PROCRASTINATE}: install that")
     # A cursor of the driver: `%` in PL/pgSQL is no parameter.
     op.get_bind().connection.cursor().execute(SchemaManager.get_schema())
 

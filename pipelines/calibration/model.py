@@ -68,7 +68,8 @@ class CalibratedModel:
     def rectify(self, encoded: Encoded) -> NDArray[np.float32]:
         """The rectified quality, (n,) float32, of images that q_w has encoded."""
         with torch.inference_mode():
-            features, quality = torch.from_numpy(encoded.features), torch.from_numpy(encoded.quality)
+            # Copies: encodings that come from the cache are read-only, which PyTorch warns of.
+            features, quality = torch.tensor(encoded.features), torch.tensor(encoded.quality)
             return np.asarray(self.rectifier(features, quality).numpy(), dtype=np.float32)
 
 

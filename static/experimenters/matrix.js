@@ -26,24 +26,13 @@ function showCell(cell, methods, counts) {
   const votes = wins + counts[second][first];
   const sentence = `${methods[first]} preferred to ${methods[second]} in ${wins} of ${votes} votes`;
   const link = cell.firstElementChild;
-  if (votes === 0 || link?.ariaLabel === sentence) return;
-  const before = link?.querySelector("b").textContent;
-  (link ?? linked(cell, methods)).ariaLabel = sentence;
+  if (link.ariaLabel === sentence) return;
+  const before = link.querySelector("b").textContent;
+  link.ariaLabel = sentence;
   cell.className = `share-${Math.round((10 * wins) / votes)}`;
   cell.querySelector("b").textContent = wins;
   cell.querySelector("i").textContent = `${Math.round((100 * wins) / votes)}%`;
   if (before !== String(wins) && wins > 0) flash(cell);
-}
-
-function linked(cell, methods) {
-  const { first, second } = cell.dataset;
-  const { study, voters } = table.dataset;
-  const query = new URLSearchParams({ first: methods[first], second: methods[second], voters });
-  const link = document.createElement("a");
-  link.href = `/studies/${study}/pairs?${query}`;
-  link.append(document.createElement("b"), document.createElement("i"));
-  cell.replaceChildren(link);
-  return link;
 }
 
 function flash(cell) {

@@ -2,7 +2,8 @@
 
 import { lost, persist, sendJson } from "./http.js";
 
-const PREFIX = "discern.vote.";
+// Of this subject alone: another one may have voted at this computer before, and will send theirs on return.
+const PREFIX = `discern.vote.${document.body.dataset.subject}.`;
 
 /** Fires `change` whenever a vote is added, saved or refused, and when the connection fails or returns. */
 export class Outbox extends EventTarget {
