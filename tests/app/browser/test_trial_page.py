@@ -495,7 +495,10 @@ def test_twenty_unsent_votes_stop_the_trials(open_page: Open) -> None:
     page = open_page()
     on_screen(page)
     page.route(VOTES, abort)
-    page.evaluate("for (let n = 0; n < 18; n += 1) localStorage.setItem(`discern.vote.earlier-${n}`, '{}')")
+    page.evaluate(
+        "const mine = `discern.vote.${document.body.dataset.subject}`;"
+        "for (let n = 0; n < 18; n += 1) localStorage.setItem(`${mine}.earlier-${n}`, '{}')"
+    )
     page.reload()
     expect_unsent(page, 18)
     vote(page)
