@@ -45,7 +45,9 @@ def find(db: Session, name: str, *, lock: bool = False) -> Study:
 def import_workspace(
     db: Session, store: Store, folder: Path, *, name: str | None = None, progress: Progress = silent
 ) -> Study:
-    """Fill the database and the store with what subjects will vote on. The same workspace again changes nothing.
+    """Fill the database and the store with what subjects will vote on.
+
+    The same workspace again changes nothing, except where it lies now, and puts back images that the store has lost.
 
     Args:
         db: its transaction holds all of it, or none.
@@ -64,7 +66,11 @@ def import_workspace(
     name = _checked_name(name or slug(description.name))
     existing = db.scalar(select(Study).where(Study.name == name))
     if existing is not None:
-        return _same_again(db, existing, pairs, folder)
+        _check_same(db, existing, pairs, folder)
+        _store_images(workspace, store, pairs, progress)
+        # The folder may have been moved: from now on it is looked for here.
+        existing.workspace, existing.description = str(description.workspace), description.model_dump(mode="json")
+        return existing
     sizes = _store_images(workspace, store, pairs, progress)
     study = Study(
         name=name,
@@ -156,7 +162,7 @@ def _selected_pairs(workspace: Workspace) -> pd.DataFrame:
     return pairs.drop_duplicates(["stem", "method_a", "method_b"])
 
 
-def _same_again(db: Session, study: Study, pairs: pd.DataFrame, folder: Path) -> Study:
+def _check_same(db: Session, study: Study, pairs: pd.DataFrame, folder: Path) -> None:
     first, second = Output.__table__.alias(), Output.__table__.alias()
     query = (
         select(first.c.sha256, second.c.sha256)
@@ -170,7 +176,6 @@ def _same_again(db: Session, study: Study, pairs: pd.DataFrame, folder: Path) ->
             f"{folder}: another study is called {study.name!r}, with other pairs, and its votes belong to those; "
             "give a name of its own to this one"
         )
-    return study
 
 
 def _store_images(

@@ -127,7 +127,8 @@ def _on_http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     staff_page = not request.url.path.startswith(("/trial", "/thanks"))
     if error.status_code == 401 and request.method == "GET" and staff_page and _wants_page(request):
-        return RedirectResponse(f"/sign-in?next={quote(request.url.path)}", status_code=303)
+        asked_for = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+        return RedirectResponse(f"/sign-in?next={quote(asked_for, safe='/')}", status_code=303)
     return _answer(request, error.status_code, str(error.detail))
 
 

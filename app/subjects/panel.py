@@ -10,6 +10,8 @@ from app.errors import UnknownError
 from app.models import Invite, Pair, Study, Subject
 from pipelines.errors import DiscernError
 
+UNKNOWN = "this invitation is not known, or was withdrawn; ask the person who sent it"
+
 
 def find_invite(db: Session, token: str, *, lock: bool = False) -> Invite | None:
     """The invitation of a link; a revoked one lets those in who have used it, and nobody else."""
@@ -37,7 +39,7 @@ def enrol(db: Session, invite: Invite) -> Subject:
         DiscernError: the study is not open.
     """
     if invite.revoked:
-        raise UnknownError("this invitation was withdrawn; ask the person who sent it")
+        raise UnknownError(UNKNOWN)
     # Locked, so that two people who come at once do not get one number.
     study = db.scalars(select(Study).where(Study.id == invite.study_id).with_for_update(key_share=True)).one()
     if study.state != "open":

@@ -8,6 +8,7 @@ from pydantic import BaseModel, Field
 from starlette.responses import RedirectResponse, Response
 
 from app import studies
+from app.errors import UnknownError
 from app.models import Invite, Subject
 from app.requests import Images, Transaction, page
 from app.security import roles, sessions
@@ -19,7 +20,6 @@ open_door = APIRouter(tags=["subjects"])
 router = APIRouter(tags=["subjects"], dependencies=[Depends(roles.subject)])
 
 FAR_AHEAD = 20
-UNKNOWN_INVITE = "this invitation is not known, or was withdrawn; ask the person who sent it"
 Pixels = Annotated[int, Field(ge=0, le=100_000)]
 
 
@@ -178,7 +178,7 @@ def vote(trial: UUID, sent: VoteIn, db: Transaction, subject: Voter) -> VoteOut:
 def _invite(db: Transaction, token: str, *, lock: bool = False) -> Invite:
     invite = panel.find_invite(db, token, lock=lock)
     if invite is None:
-        raise HTTPException(404, UNKNOWN_INVITE)
+        raise UnknownError(panel.UNKNOWN)
     return invite
 
 
@@ -191,7 +191,7 @@ def _welcome(request: Request, db: Transaction, invite: Invite, *, new: bool, pr
     study = panel.study_of(db, invite)
     subject = _returning(request, db, invite, new)
     if subject is None and invite.revoked:
-        raise HTTPException(404, UNKNOWN_INVITE)
+        raise UnknownError(panel.UNKNOWN)
     if subject is None and study.state != "open":
         raise HTTPException(403, "this study is not open now; ask the person who invited you")
     return page(

@@ -4,20 +4,23 @@ import csv
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import httpx
 import psycopg
 import pytest
 import uvicorn
+from sqlalchemy import select
 from sqlalchemy.orm import Session, sessionmaker
 
 from app import database, embedded_postgres, runs, studies
 from app.config import Settings
-from app.models import User
+from app.models import LowResolutionImage, Pair, Trial, User
 from app.security import users
 from app.store import Store
 from app.web import create_app
@@ -88,6 +91,12 @@ def database_url(postgres: str) -> Iterator[str]:
     yield from _fresh(postgres, "template_discern")
 
 
+@pytest.fixture
+def other_database_url(postgres: str) -> Iterator[str]:
+    """Another one."""
+    yield from _fresh(postgres, "template_discern")
+
+
 @pytest.fixture(scope="session")
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The workspace of a study of three methods, with 12 selected pairs, and all that a calibration needs."""
@@ -137,6 +146,29 @@ class Site:
         assert answer.status_code == 303, answer.text
         return client
 
+    def vote_all(self, prefers: Callable[[str, int, int], bool], *, simulated: bool = False) -> None:
+        """A new subject votes on everything, and chooses the first method where `prefers(stem, first, second)`."""
+        subject = self.subject(simulated=simulated)
+        while trials := next_trials(subject, 20):
+            for trial in trials:
+                first_on_left, *question = self.shown(trial["id"])
+                assert vote_on(subject, trial, "left" if prefers(*question) == first_on_left else "right").is_success
+
+    def shown(self, trial: str) -> tuple[bool, str, int, int]:
+        """Behind a trial: whether its first method is on the left, the LR image's stem, and the two methods."""
+        query = (
+            select(Trial.first_on_left, LowResolutionImage.stem, Pair.first, Pair.second)
+            .join(Pair, Trial.pair_id == Pair.id)
+            .join(LowResolutionImage, Pair.low_resolution_image_id == LowResolutionImage.id)
+        )
+        with self.sessions() as db:
+            return tuple(db.execute(query.where(Trial.id == UUID(trial))).one())
+
+    def panel_votes(self, *, simulated: bool = False) -> None:
+        """Three subjects vote on everything: 8 of 12 votes on each two methods are for the first."""
+        for number in range(3):
+            self.vote_all(lambda stem, *_, number=number: (int(stem[-1]) + number) % 3 > 0, simulated=simulated)
+
     def staff(self, role: str) -> httpx.Client:
         """The browser of a signed-in experimenter or admin, with a name of its own."""
         client, name = self.client(), f"{role}-{next(_numbers)}"
@@ -179,7 +211,20 @@ def next_trials(client: httpx.Client, ahead: int = 1) -> list[dict[str, Any]]:
 @pytest.fixture
 def site(database_url: str, workspace: Path, tmp_path: Path) -> Iterator[Site]:
     """The application in this process, under real HTTP on a free port; the small study is open."""
-    settings = Settings(home=tmp_path / "home", DATABASE_URL=database_url)
+    with _serving_the_study(database_url, workspace, tmp_path / "home") as made:
+        yield made
+
+
+@pytest.fixture
+def other_site(other_database_url: str, workspace: Path, tmp_path: Path) -> Iterator[Site]:
+    """Another server like `site`, with a database and a home of its own."""
+    with _serving_the_study(other_database_url, workspace, tmp_path / "other_home") as made:
+        yield made
+
+
+@contextmanager
+def _serving_the_study(database_url: str, workspace: Path, home: Path) -> Iterator[Site]:
+    settings = Settings(home=home, DATABASE_URL=database_url)
     sessions = database.sessions(database_url)
     with sessions.begin() as db:
         study = studies.import_workspace(db, Store(settings.store_url), workspace)

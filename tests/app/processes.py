@@ -49,8 +49,13 @@ class Process:
         return self.popen.poll() is None
 
     def child(self, verb: str) -> psutil.Process:
-        """The process of a verb among those that it started."""
-        found = [process for process in children_of(self.pid) if f" -m app {verb}" in _command_line(process)]
+        """The process of a verb among those that it started, once it is there."""
+        verbs = f" -m app {verb}"
+        found = wait_for(
+            lambda: [process for process in children_of(self.pid) if verbs in _command_line(process)],
+            seconds=START_SECONDS,
+            what=f"a {verb} process",
+        )
         assert len(found) == 1, f"{verb}: {found}\n{self.printed}"
         return found[0]
 
