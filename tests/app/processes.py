@@ -52,7 +52,7 @@ class Process:
         """The process of a verb among those that it started, once it is there."""
         verbs = f" -m app {verb}"
         found = wait_for(
-            lambda: [process for process in children_of(self.pid) if verbs in _command_line(process)],
+            lambda: [process for process in children_of(self.pid) if verbs in command_line(process)],
             seconds=START_SECONDS,
             what=f"a {verb} process",
         )
@@ -176,12 +176,13 @@ def _environment(changes: dict[str, str]) -> dict[str, str]:
 def _works_in(process: psutil.Process, home: Path) -> bool:
     try:
         in_home: Any = process.environ().get("DISCERN_HOME") == str(home)
-        return not is_gone(process) and (in_home or f"-D {home}/postgres" in _command_line(process))
+        return not is_gone(process) and (in_home or f"-D {home}/postgres" in command_line(process))
     except psutil.Error:
         return False
 
 
-def _command_line(process: psutil.Process) -> str:
+def command_line(process: psutil.Process) -> str:
+    """What a process was started as; empty where it has ended."""
     try:
         return " ".join(process.cmdline())
     except psutil.Error:
