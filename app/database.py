@@ -1,7 +1,9 @@
 """The database: engine, sessions, migrations, and the notifications that a vote has been stored."""
 
-from collections.abc import AsyncIterator, Iterator
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 import psycopg
 from alembic import command
@@ -17,6 +19,7 @@ from app import resources
 from pipelines.errors import DiscernError
 
 VOTES_CHANNEL = "discern_votes"
+Result = TypeVar("Result")
 # Connections of a process: one for each request that is let in at once, and some for streams and reports.
 REQUESTS, POOL = 20, 30
 MIGRATION_LOCK = 0x44495343  # any number that nobody else takes
@@ -53,21 +56,46 @@ def migrate(url: str) -> None:
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
     except OperationalError as error:
-        reason = " ".join(str(error.orig).split())
-        raise DiscernError(f"DATABASE_URL: the database cannot be reached: {reason}") from error
+        raise _unreachable(error) from error
     finally:
         temporary.dispose()
 
 
 @contextmanager
 def transaction(url: str) -> Iterator[Session]:
-    """A single transaction, on a connection that is closed at its end."""
+    """A single transaction, on a connection that is closed at its end.
+
+    Raises:
+        DiscernError: the database cannot be reached.
+    """
     made = sessions(url)
     try:
         with made.begin() as session:
             yield session
+    except OperationalError as error:
+        raise _unreachable(error) from error
     finally:
         made.kw["bind"].dispose()
+
+
+def persist(work: Callable[[], Result], *, seconds: float = 120) -> Result:
+    """Do something in the database, again and again while it does not answer: it may be on its way back from a crash.
+
+    Args:
+        work: opens its own transaction, and may be repeated.
+        seconds: after which the last error is raised.
+
+    Raises:
+        OperationalError: the database did not come back.
+    """
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            return work()
+        except OperationalError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(1)
 
 
 def notify_vote(session: Session, study_id: int) -> None:
@@ -93,6 +121,10 @@ async def studies_voted_on(url: str) -> AsyncIterator[int | None]:
 def psycopg_url(url: str) -> str:
     """The URL as libpq takes it."""
     return make_url(_with_driver(url)).set(drivername="postgresql").render_as_string(hide_password=False)
+
+
+def _unreachable(error: OperationalError) -> DiscernError:
+    return DiscernError(f"DATABASE_URL: the database cannot be reached: {' '.join(str(error.orig).split())}")
 
 
 def _with_driver(url: str) -> str:

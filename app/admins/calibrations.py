@@ -5,12 +5,14 @@ import time
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session, sessionmaker
 
+from app import database
 from app.admins import jobs
 from app.experimenters import tallies
 from app.experimenters.tallies import Voters
@@ -67,19 +69,34 @@ def run(sessions: sessionmaker[Session], store: Store, job_id: int, attempt: int
         DiscernError: the stages say what is missing.
     """
     started = time.monotonic()
-    with sessions() as db:
-        order = _order(db, job_id)
+    order = database.persist(partial(_order, sessions, job_id))
+    if not order.study.workspace.is_dir():
+        raise DiscernError(
+            f"{order.study.workspace}: this worker does not see the workspace; mount it at the same path on every host"
+        )
     progress = jobs.reporter(sessions, job_id, attempt, time.monotonic)
     result, folder = _calibrate(order, progress)
     model = store.put_model(_zip(folder))
     result["seconds"] = round(time.monotonic() - started, 1)
+    database.persist(partial(_keep, sessions, job_id, attempt, order, result, model))
+
+
+def _keep(
+    sessions: sessionmaker[Session], job_id: int, attempt: int, order: Order, result: dict[str, Any], model: str
+) -> None:
+    """Store the result with the end of its job: there is no success without one."""
     with sessions.begin() as db:
         jobs.write(db, job_id, attempt, {Job.status: "succeeded", Job.finished_at: func.now()})
         calibration = db.get_one(Calibration, order.key)
         calibration.result, calibration.model = result, model
 
 
-def _order(db: Session, job_id: int) -> Order:
+def _order(sessions: sessionmaker[Session], job_id: int) -> Order:
+    with sessions() as db:
+        return _read_order(db, job_id)
+
+
+def _read_order(db: Session, job_id: int) -> Order:
     calibration = db.scalars(select(Calibration).join(Job).where(Job.id == job_id)).one()
     study, ranking = db.get_one(Study, calibration.study_id), calibration.ranking
     voters: Voters = "simulated" if ranking.voters == "simulated" else "people"
@@ -100,10 +117,6 @@ def _calibrate(order: Order, progress: Progress) -> tuple[dict[str, Any], Path]:
     from pipelines.quality.model import QualityModel
 
     study = order.study
-    if not study.workspace.is_dir():
-        raise DiscernError(
-            f"{study.workspace}: this worker does not see the workspace; mount it at the same path on every host"
-        )
     workspace = Workspace(study.workspace)
     name = f"calibration-{order.key}"
     progress("waiting for the workspace", 0, 1)

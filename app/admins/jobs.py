@@ -6,18 +6,21 @@ its `attempt`, and only the current attempt may report, so that a worker that wa
 
 import asyncio
 import contextlib
+import logging
 import signal
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Literal
 
 import procrastinate
 from procrastinate import JobContext, RetryStrategy
+from procrastinate.exceptions import ConnectorException
 from sqlalchemy import func, select, text, update
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
-from app import children
+from app import children, database
 from app.models import Job
 from pipelines.progress import Progress
 
@@ -30,6 +33,8 @@ HEARTBEAT_SECONDS = 3.0
 STALLED_SECONDS = 12.0
 REPORT_SECONDS = 0.25
 ERROR_TAIL = 4000
+
+_log = logging.getLogger(__name__)
 
 app = procrastinate.App(connector=procrastinate.PsycopgConnector())
 
@@ -70,8 +75,11 @@ def reporter(sessions: sessionmaker[Session], job_id: int, attempt: int, clock: 
         values: dict[Any, Any] = {Job.task: task, Job.done: done, Job.total: total}
         if task != current:
             values[Job.log] = func.array_append(Job.log, f"{datetime.now(UTC):%H:%M:%S} UTC  {task} ({total})")
-        with sessions.begin() as db:
-            write(db, job_id, attempt, values)
+        try:
+            with sessions.begin() as db:
+                write(db, job_id, attempt, values)
+        except OperationalError:  # the database is away for a moment: the next report says it all
+            return
         current, reported = task, clock()
 
     return report
@@ -92,7 +100,7 @@ def write(db: Session, job_id: int, attempt: int, values: dict[Any, Any]) -> Non
 async def run_job(context: JobContext, job_id: int) -> None:
     """Run a job in a process of its own until it ends, is cancelled, or this worker stops."""
     sessions: sessionmaker[Session] = context.additional_context["sessions"]
-    attempt = await asyncio.to_thread(_begin, sessions, job_id)
+    attempt = await asyncio.to_thread(database.persist, partial(_begin, sessions, job_id))
     if attempt is None:
         return
     lifeline = children.Lifeline()
@@ -106,15 +114,19 @@ async def run_job(context: JobContext, job_id: int) -> None:
             raise
     finally:
         lifeline.close()
-    await asyncio.to_thread(_end, sessions, job_id, attempt, cancelled, process.returncode, errors)
+    end = partial(_end, sessions, job_id, attempt, cancelled, process.returncode, errors)
+    await asyncio.to_thread(database.persist, end)
 
 
 async def sweep_for_ever(worker: procrastinate.App, sessions: sessionmaker[Session]) -> None:
     """Take up jobs whose worker died, and close those that the queue has given up."""
     while True:
-        for stalled in await worker.job_manager.get_stalled_jobs(seconds_since_heartbeat=STALLED_SECONDS):
-            await asyncio.to_thread(_take_up, sessions, stalled)
-        await asyncio.to_thread(_close_lost, sessions)
+        try:
+            for stalled in await worker.job_manager.get_stalled_jobs(seconds_since_heartbeat=STALLED_SECONDS):
+                await asyncio.to_thread(_take_up, sessions, stalled)
+            await asyncio.to_thread(_close_lost, sessions)
+        except (OperationalError, ConnectorException) as error:
+            _log.warning("the database does not answer (%s); looking for stalled jobs again soon", error)
         await asyncio.sleep(HEARTBEAT_SECONDS)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 from sqlalchemy import text
 
@@ -236,6 +237,56 @@ def test_when_a_worker_is_killed_its_job_ends_and_another_worker_takes_the_calib
     assert "started again, attempt 2" in done["log"]
     assert done["result"]["training"]["epochs"] == 2
     assert admin.get(done["model"]).status_code == 200
+
+
+def test_a_worker_that_only_slept_changes_nothing_when_it_wakes(site: Site, admin: httpx.Client, ranking: int) -> None:
+    """A closed laptop looks dead to the others; its job has gone to somebody else when it is opened again."""
+    make_endless(site)
+    address = launch(admin, ranking)
+    with worker(site) as first:
+        train(admin, address)
+        sleeping = [psutil.Process(first.pid), first.child("job")]
+        for process in sleeping:
+            process.suspend()
+        with worker(site):
+            reach_attempt(site, address, 2)
+            for process in sleeping:
+                process.resume()
+            wait_for(lambda: is_gone(sleeping[1]), what="the end of the job that was superseded")
+            train(admin, address)
+            # The queue's own account of the first attempt is settled by now, and the second goes on.
+            wait_for(lambda: not open_entries(site) - 1, what="a single entry in the queue")
+            seen = admin.get(address).json()["done"]
+            wait_for(lambda: admin.get(address).json()["done"] > seen, what="progress of the second attempt")
+            admin.post(f"{address}/cancel")
+            assert reach(admin, address, "cancelled")["error"] is None
+    assert attempt_of(site, address) == 2
+
+
+def open_entries(site: Site) -> int:
+    with site.sessions() as db:
+        return int(db.scalar(text("SELECT count(*) FROM procrastinate_jobs WHERE status IN ('todo', 'doing')")) or 0)
+
+
+def test_a_calibration_goes_on_when_every_connection_to_the_database_is_lost(
+    site: Site, admin: httpx.Client, ranking: int
+) -> None:
+    make_endless(site)
+    address = launch(admin, ranking)
+    others = "datname = current_database() AND pid <> pg_backend_pid()"
+    cut = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {others}"
+    with worker(site) as process:
+        train(admin, address)
+        job = process.child("job")
+        for _ in range(3):
+            seen = admin.get(address).json()["done"]
+            change(site, cut)
+            wait_for(lambda: admin.get(address).json().get("done", 0) > seen, what="progress")  # noqa: B023 - used at once
+        assert process.is_running
+        assert process.child("job") == job
+        admin.post(f"{address}/cancel")
+        assert reach(admin, address, "cancelled")["error"] is None
+    assert attempt_of(site, address) == 1
 
 
 def reach_attempt(site: Site, address: str, attempt: int) -> None:
