@@ -93,14 +93,19 @@ def run(
         links = [f"/i/{studies.invite(db, study, 'single', simulated=True).token}" for _ in range(subjects)]
     people = observers.draw(population, subjects, world.methods, np.random.default_rng(seed))
     voting = [_Subject(url, world, people, index, seed) for index in range(subjects)]
+    return _vote_at_once(voting, links, progress)
+
+
+def _vote_at_once(voting: "Sequence[_Subject]", links: Sequence[str], progress: Progress) -> int:
+    """Several at a time; returns how many votes they cast."""
     done, stop = count(1), Event()
 
     def voted(total: int) -> None:
-        progress("simulated votes", next(done), total * subjects)
+        progress("simulated votes", next(done), total * len(voting))
         if stop.is_set():
             raise DiscernError("the simulation was stopped")
 
-    with ThreadPoolExecutor(min(AT_ONCE, subjects)) as pool:
+    with ThreadPoolExecutor(min(AT_ONCE, len(voting))) as pool:
         try:
             tasks = [pool.submit(one.take_part, link, voted) for one, link in zip(voting, links, strict=True)]
             return sum(task.result() for task in as_completed(tasks))

@@ -23,7 +23,7 @@ from app.store import Store
 from pipelines.errors import DiscernError
 from pipelines.progress import Progress
 
-SUBJECTS = 8
+SUBJECTS = 12
 SEED = 1
 BY = "demo"
 

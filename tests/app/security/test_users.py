@@ -249,3 +249,18 @@ def test_nobody_can_sign_in_before_an_account_was_set_up(site: Site) -> None:
         assert not users.any_admin(db)
         with pytest.raises(DiscernError, match="used already"):
             users.use_link(db, "", "Ada", PASSWORD)
+
+
+def test_a_removed_user_is_out_at_once_and_nobody_removes_themselves(site: Site) -> None:
+    admin, other = site.staff("admin"), site.staff("experimenter")
+    name = next(user["name"] for user in admin.get("/api/users").json() if user["role"] == "experimenter")
+    own = next(user["name"] for user in admin.get("/api/users").json() if user["role"] == "admin")
+    assert other.get("/api/studies").status_code == 200
+    assert other.delete(f"/api/users/{own}").status_code == 403
+    assert admin.delete(f"/api/users/{name}").status_code == 204
+    assert other.get("/api/studies").status_code == 401
+    assert sign_in(site, name).status_code == 401
+    assert admin.delete(f"/api/users/{name}").status_code == 404
+    refused = admin.delete(f"/api/users/{own}")
+    assert (refused.status_code, refused.json()) == (409, {"detail": "you cannot remove yourself; ask another admin"})
+    assert admin.get("/api/studies").status_code == 200

@@ -208,3 +208,26 @@ def test_the_cookie_of_a_subject_is_stored_as_a_hash(site: Site) -> None:
         assert token.encode() not in kept.token_sha256
         assert len(kept.token_sha256) == 32
         assert (kept.user_id, kept.subject_id) == (None, subjects(site)[0].id)
+
+
+def test_somebody_else_at_the_same_computer_is_a_new_subject_of_a_shared_link(site: Site) -> None:
+    link = site.invite("shared")
+    computer = site.subject(link)
+    first = next_trials(computer)
+    page = computer.get(link).text
+    assert "Welcome back" in page
+    assert '"?new=1"' in page
+    assert "I have read this and agree" in computer.get(f"{link}?new=1").text
+    assert computer.post(f"{link}?new=1").status_code == 422
+    assert len(subjects(site)) == 1
+    assert computer.post(f"{link}?new=1", data={"consent": "yes"}).headers["location"] == "/trial"
+    assert len(subjects(site)) == 2
+    assert next_trials(computer)[0]["id"] != first[0]["id"]
+
+
+def test_a_link_for_one_person_has_no_somebody_else(site: Site) -> None:
+    link = site.invite()
+    computer = site.subject(link)
+    assert "?new=1" not in computer.get(link).text
+    assert computer.post(f"{link}?new=1", data={"consent": "yes"}).status_code == 303
+    assert len(subjects(site)) == 1
