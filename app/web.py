@@ -67,7 +67,8 @@ def create_app(url: str, settings: Settings) -> FastAPI:
     app.add_api_route("/assets/vega.js", _vega, include_in_schema=False)
     app.mount("/static", StaticFiles(directory=resources.folder("static")), name="static")
     # The last one is the outermost: what another site sends is refused before it takes up room.
-    app.add_middleware(Admission, room=database.REQUESTS, open_to_all=("/static/", "/assets/"))
+    free = ("/static/", "/assets/")
+    app.add_middleware(Admission, room=database.REQUESTS, largest_body=LARGEST_BODY, open_to_all=free)
     app.add_middleware(Browser, public_url=settings.public_url)
     _handle_errors(app)
     return app

@@ -44,3 +44,14 @@ def test_watching_browsers_take_no_room_from_voting_ones(site: Site) -> None:
 def test_a_body_that_no_page_sends_is_refused_before_it_is_read(site: Site) -> None:
     answer = site.client().put("/api/subject/trials/x/vote", content=b"x" * (2 << 20))
     assert answer.status_code == 413
+
+
+def test_slow_senders_keep_nobody_out(site: Site) -> None:
+    host, port = site.url.removeprefix("http://").split(":")
+    head = f"PUT /api/subject/trials/x/vote HTTP/1.1\r\nHost: {host}:{port}\r\nContent-Length: 100\r\n\r\n{{"
+    with ExitStack() as stack:
+        for _ in range(database.REQUESTS + 5):
+            connection = stack.enter_context(socket.create_connection((host, int(port)), timeout=60))
+            connection.sendall(head.encode())
+        subject = site.subject()
+        assert vote_on(subject, next_trials(subject)[0]).status_code == 200
