@@ -5,6 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 TESTS ?= tests
+# Many tests wait for servers: two files at a time keep two cores busy.
+AT_ONCE ?= 2
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-slow format lint types wheel clean
@@ -16,7 +18,7 @@ demo: $(INSTALLED) ## a study of real photographs, served: subjects vote, the ma
 	$(BIN)/discern demo
 
 test: lint types ## style, types, and every test (TESTS=tests/ranking for a part)
-	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m "not slow" $(TESTS)
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m "not slow" -n $(AT_ONCE) --dist loadfile $(TESTS)
 
 test-slow: $(INSTALLED) ## the tests that take minutes
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m slow $(TESTS)

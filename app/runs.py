@@ -52,9 +52,10 @@ def run(path: Path, progress: Progress) -> Summary:
     selection.check(study)
     workspace = Workspace(study.workspace)
     with workspace.lock():
-        studies.record(study)
         images = ingest.run(study, workspace, progress)
         outputs = super_resolution.run(study, workspace, progress)
         pairs = selection.run(study, workspace, progress)
+        # Last: what it says is then true of everything in the workspace.
+        studies.record(study)
         sheet = contact_sheet.write(study, workspace)
     return Summary(study, workspace, images, outputs, pairs, sheet)

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from pydantic_core import ErrorDetails
 
 from pipelines.errors import DiscernError
-from pipelines.workspace import write_json
+from pipelines.workspace import as_json, write_json
 
 RECORD = "study.json"
 
@@ -168,12 +168,14 @@ def load(path: Path) -> Study:
 
 
 def record(study: Study) -> None:
-    """Keep the study in its workspace, so that the folder alone says what it holds.
+    """Keep the study in its workspace, so that the folder alone says what it holds; an equal record stays as it is.
 
     Raises:
         WorkspaceError: it cannot be written.
     """
-    write_json(study.workspace / RECORD, study.model_dump(mode="json"))
+    path, facts = study.workspace / RECORD, study.model_dump(mode="json")
+    if not path.is_file() or path.read_text(encoding="utf-8") != as_json(facts):
+        write_json(path, facts)
 
 
 def recorded(workspace: Path) -> Study:
