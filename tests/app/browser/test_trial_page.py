@@ -460,24 +460,35 @@ def test_votes_of_a_session_that_ended_are_kept_until_the_invitation_is_opened_a
     expect_unsent(page, 0)
 
 
-def test_votes_of_an_earlier_subject_on_the_same_computer_are_kept_and_reported_at_the_end(
+def test_votes_of_an_earlier_subject_on_the_same_computer_wait_until_that_one_is_back(
     open_page: Open, invite: Callable[..., str]
 ) -> None:
-    page = open_page()
+    link, sent = invite(), []
+    page = open_page(link)
     page.route(VOTES, abort)
-    vote(page)
+    first = vote(page)
     expect(page.get_by_text("no connection, 1 vote kept")).to_be_visible()
     page.goto("about:blank")
     page.unroute(VOTES)
+    page.on("request", lambda request: sent.append(request.url) if VOTES.search(request.url) else None)
     page.context.clear_cookies()
     start(page, invite())
-    on_screen(page)
+    second = vote(page)
+    expect_unsent(page, 0)
+    assert [url for url in sent if first in url] == []
+    start(page, link)
+    expect_unsent(page, 0)
+    expect(page.get_by_text("2 of 12")).to_be_visible()
+    assert [(first in url, second in url) for url in sent] == [(False, True), (True, False)]
+
+
+def test_votes_that_the_server_refuses_are_kept_and_reported_at_the_end(open_page: Open) -> None:
+    page = open_page()
+    page.route(VOTES, refuse(404, "this is not one of your trials"))
+    vote(page)
     expect(page.get_by_text("1 vote not accepted by the server")).to_be_visible()
     page.route(TRIALS, lambda route: route.fulfill(json={"trials": [], "voted": 9, "total": 9, "finished": True}))
-    release = hold(page, VOTES)
-    with page.expect_response(TRIALS):
-        page.reload()
-    release()
+    page.reload()
     expect_message(page, "All your votes are in. 1 vote not accepted by the server")
     expect(page.get_by_role("link", name="Finish")).to_have_attribute("href", "/thanks")
     expect_unsent(page, 1)
