@@ -257,11 +257,9 @@ def _wait_until_ready(listening: socket.socket, supervisor: Supervisor) -> None:
     host, port = listening.getsockname()[:2]
     deadline = time.monotonic() + START_SECONDS
     while supervisor.failure is None and time.monotonic() < deadline:
-        try:
+        with suppress(httpx.TransportError):
             if httpx.get(f"http://{_shown(host)}:{port}/health", timeout=5, trust_env=False).is_success:
                 return
-        except httpx.TransportError:
-            pass
         time.sleep(LOOK_SECONDS)
     raise DiscernError(supervisor.failure or f"the web server did not answer within {START_SECONDS:g} s")
 

@@ -12,6 +12,7 @@ from urllib.parse import quote
 import vl_convert
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from psycopg.errors import UniqueViolation
 from sqlalchemy import exc
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, OperationalError
 from starlette.exceptions import HTTPException
@@ -157,8 +158,11 @@ def _on_bug(request: Request, _error: Exception) -> Response:
     return response
 
 
-def _on_conflict(request: Request, _error: Exception) -> Response:
-    """The database refused what two requests wanted at once; the one that came first has it."""
+def _on_conflict(request: Request, error: Exception) -> Response:
+    """Two requests wanted one thing at once, and the first has it; any other broken rule is a fault, and is logged."""
+    assert isinstance(error, IntegrityError)
+    if not isinstance(error.orig, UniqueViolation):
+        raise error
     return _answer(request, 409, "somebody else did the same at the same time; look again, then repeat it if need be")
 
 

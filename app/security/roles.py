@@ -48,6 +48,5 @@ def subject(request: Request, db: Transaction) -> Subject:
     return found
 
 
-Experimenter = Annotated[User, Depends(experimenter)]
 Admin = Annotated[User, Depends(admin)]
 Voter = Annotated[Subject, Depends(subject)]

@@ -271,3 +271,15 @@ def test_a_trial_of_a_simulated_subject_counts_for_simulated_subjects_only(site:
             for tally in db.scalars(select(Tally).where(Tally.pair_id == trial.pair_id))
         }
     assert counted == {False: 0, True: 1}
+
+
+def test_a_broken_rule_of_the_database_is_a_fault_of_the_server_and_the_page_keeps_the_vote(site: Site) -> None:
+    """Not a refusal: the page sends a vote again after a 5xx, and gives up on a 4xx."""
+    with site.sessions.begin() as db:
+        db.execute(text("ALTER TABLE tallies ADD CONSTRAINT no_votes CHECK (wins_first + wins_second = 0)"))
+    subject = site.subject()
+    (trial,) = next_trials(subject)
+    assert vote_on(subject, trial).status_code == 500
+    with site.sessions.begin() as db:
+        db.execute(text("ALTER TABLE tallies DROP CONSTRAINT no_votes"))
+    assert vote_on(subject, trial).json()["voted"] == 1
