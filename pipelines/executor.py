@@ -1,30 +1,27 @@
 """One `map` over work items: in this process, or on a Ray cluster.
 
 A mistake in one item (a `DiscernError`: a damaged file, a missing output) comes back as that item's outcome and the
-rest goes on; any other exception is a bug and stops the run.
+rest goes on. What cannot be stored stops the run, and so does any other exception: that is a bug.
 """
 
 import os
-import time
-from collections import deque
+import sys
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Generic, Literal, TypeVar
-
-from threadpoolctl import ThreadpoolController
+from types import ModuleType
+from typing import Any, Generic, TypeVar
 
 from pipelines.errors import DiscernError
 from pipelines.progress import Progress
-from pipelines.study import Execution
-from pipelines.workspace import Manifest
-
-FLUSH_SECONDS = 2.0
+from pipelines.study import Engine, Execution
+from pipelines.workspace import Manifest, StorageError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-Engine = Literal["local", "ray"]
 
 
 @dataclass(frozen=True)
@@ -42,23 +39,35 @@ def map_items(
     *,
     engine: Engine = "local",
     workers: int | None = None,
+    gpus: int = 0,
 ) -> Iterator[Outcome[Item, Result]]:
     """Apply a function to every item, several at a time, and yield the outcomes as they come, in any order.
 
     Args:
-        function: for `ray`, it and the items must be picklable; pass paths and hashes, not pixels.
+        function: for `ray`, it and the items must be picklable; pass paths and hashes, not pixels. Each worker there
+            has a copy of it, which it keeps: what is expensive to make can be made at the first call.
         items: the work; at most a few items a worker are in flight, so that memory does not grow with their number.
         engine: `local` uses threads, which suits torch, NumPy and Pillow (they release the interpreter lock while they
             compute); `ray` uses the cluster at `RAY_ADDRESS`, or one on this machine.
-        workers: how many items at a time; default: the cores of this machine, or of the cluster.
+        workers: how many items at a time; default: the cores of this machine, or the cores or GPUs of the cluster.
+        gpus: how many GPUs each worker of the cluster has to itself.
 
     Raises:
         DiscernError: `ray` was asked for and is not installed.
     """
     attempt = partial(_attempt, function)
     if engine == "ray":
-        return _on_ray(attempt, items, workers)
+        return _on_ray(attempt, items, workers, gpus)
     return _in_threads(attempt, items, workers or os.cpu_count() or 1)
+
+
+def kept(execution: Execution) -> AbstractContextManager[None]:
+    """Keep what work in this block has started, for work that follows: to start Ray takes seconds, each time.
+
+    Raises:
+        DiscernError: `ray` was asked for and is not installed.
+    """
+    return _ray_engine().kept() if execution.engine == "ray" else nullcontext()
 
 
 def fill(
@@ -66,47 +75,50 @@ def fill(
     function: Callable[[Item], list[dict[str, Any]]],
     items: Sequence[Item],
     *,
-    task: str,
+    task: str | Callable[[Item], str],
     progress: Progress,
     execution: Execution,
-) -> list[str]:
+    gpus: int = 0,
+) -> list[Outcome[Item, None]]:
     """Apply a function to every item and append the rows that it returns to a manifest.
 
-    Rows are written every few seconds and at the end, however it ends, so that a killed run repeats seconds of work.
+    The worker that made a row writes it at once, so that a killed run repeats at most the item in each worker's hands.
 
     Args:
         table: where the rows go.
         function: returns rows of the manifest.
         items: the work.
-        task: its name, for `progress`.
+        task: its name, for `progress`; or what names the task that an item belongs to.
         progress: called after every item.
         execution: engine and workers.
+        gpus: as in `map_items`.
 
     Returns:
-        The problems of single items, in words, sorted.
+        The outcomes of the items that have a problem.
     """
-    rows: list[dict[str, Any]] = []
-    problems: list[str] = []
-    flushed = time.monotonic()
-    try:
-        outcomes = map_items(function, items, engine=execution.engine, workers=execution.workers)
-        for done, outcome in enumerate(outcomes, 1):
-            rows.extend(outcome.value or [])
-            if outcome.problem is not None:
-                problems.append(str(outcome.problem))
-            if time.monotonic() - flushed > FLUSH_SECONDS:
-                table.append(rows)
-                rows, flushed = [], time.monotonic()
-            progress(task, done, len(items))
-    finally:
-        table.append(rows)
-    table.compact()
-    return sorted(problems)
+    work = partial(_record, table, function)
+    name_of = task if callable(task) else lambda _: task
+    totals = Counter(name_of(item) for item in items)
+    done: Counter[str] = Counter()
+    failed = []
+    for outcome in map_items(work, items, engine=execution.engine, workers=execution.workers, gpus=gpus):
+        if outcome.problem is not None:
+            failed.append(outcome)
+        name = name_of(outcome.item)
+        done[name] += 1
+        progress(name, done[name], totals[name])
+    return failed
+
+
+def _record(table: Manifest, function: Callable[[Item], list[dict[str, Any]]], item: Item) -> None:
+    table.append(function(item))
 
 
 def _attempt(function: Callable[[Item], Result], item: Item) -> Outcome[Item, Result]:
     try:
         return Outcome(item, function(item), None)
+    except StorageError:
+        raise
     except DiscernError as problem:
         return Outcome(item, None, problem)
 
@@ -117,8 +129,10 @@ def _in_threads(
     # One OpenMP thread for each worker: torch would otherwise start as many as there are cores in every one of them.
     # The libraries are looked for once, here: a search in a worker can deadlock with an import in another (it did with
     # threadpoolctl 3.6: one held the linker's lock and waited for the interpreter's, one the other way round).
+    from threadpoolctl import ThreadpoolController
+
     openmp = ThreadpoolController().select(user_api="openmp")
-    with ThreadPoolExecutor(workers, initializer=partial(openmp.limit, limits=1)) as pool:
+    with ThreadPoolExecutor(workers, initializer=partial(_compute_alone, openmp)) as pool:
         waiting = deque(items)
         running: set[Future[Outcome[Item, Result]]] = set()
         try:
@@ -133,35 +147,26 @@ def _in_threads(
             pool.shutdown(wait=True, cancel_futures=True)
 
 
+def _compute_alone(openmp: Any) -> None:
+    """One OpenMP thread for the calling one."""
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        torch.get_num_threads()  # its first use in a thread sets a number; ours has to come after that
+    openmp.limit(limits=1)
+
+
 def _on_ray(
-    attempt: Callable[[Item], Outcome[Item, Result]], items: Sequence[Item], workers: int | None
+    attempt: Callable[[Item], Outcome[Item, Result]], items: Sequence[Item], workers: int | None, gpus: int
 ) -> Iterator[Outcome[Item, Result]]:
+    for item, outcome in _ray_engine().map_items(attempt, items, workers=workers, gpus=gpus):
+        yield outcome or Outcome(
+            item, None, DiscernError(f"{item}: every Ray worker that tried it died; Ray's logs say why")
+        )
+
+
+def _ray_engine() -> ModuleType:
     try:
-        import ray
+        from pipelines import ray_engine
     except ModuleNotFoundError as error:
         raise DiscernError("execution.engine: 'ray' is not installed: pip install 'discern[ray]'") from error
-    started_here = not ray.is_initialized()
-    if started_here:
-        ray.init(num_cpus=None if "RAY_ADDRESS" in os.environ else workers, log_to_driver=False)
-    try:
-        yield from _ray_tasks(ray, attempt, items, workers or _cluster_cores(ray))
-    finally:
-        if started_here:
-            ray.shutdown()
-
-
-def _cluster_cores(ray: Any) -> int:
-    return int(ray.cluster_resources()["CPU"])
-
-
-def _ray_tasks(
-    ray: Any, attempt: Callable[[Item], Outcome[Item, Result]], items: Sequence[Item], workers: int
-) -> Iterator[Outcome[Item, Result]]:
-    task = ray.remote(lambda item: attempt(item))
-    waiting = deque(items)
-    running: list[Any] = []
-    while waiting or running:
-        while waiting and len(running) < 2 * workers:
-            running.append(task.remote(waiting.popleft()))
-        done, running = ray.wait(running, num_returns=1)
-        yield from ray.get(done)
+    return ray_engine

@@ -1,6 +1,7 @@
 """The first stage: folders of LR images -> the checked images of the study.
 
-A file that cannot be used is reported and left out; it never stops the rest.
+A file that cannot be used is reported and left out; it never stops the rest. One whose path is not UTF-8 cannot: no
+table, database or page could name it.
 """
 
 from collections import Counter
@@ -13,6 +14,7 @@ import pyarrow as pa
 
 from pipelines import executor, images
 from pipelines.errors import DiscernError
+from pipelines.problems import Problem, printable
 from pipelines.progress import Progress, silent
 from pipelines.study import Study
 from pipelines.workspace import Manifest, Workspace
@@ -46,11 +48,11 @@ class File:
 
 @dataclass(frozen=True)
 class Report:
-    """What the stage did: images in the study, how many of them were read in this run, and problems in words."""
+    """What the stage did: images in the study, how many of them were read in this run, and what was left out."""
 
     images: int
     new: int
-    problems: tuple[str, ...]
+    problems: tuple[Problem, ...]
 
 
 def manifest(workspace: Workspace) -> Manifest:
@@ -77,11 +79,12 @@ def run(study: Study, workspace: Workspace, progress: Progress = silent) -> Repo
         if outcome.value is not None:
             rows[str(outcome.item.path)] = outcome.value
         else:
-            problems.append(str(outcome.problem))
+            problems.append(_problem(outcome.item.path, str(outcome.problem)))
         progress("reading LR images", done, len(fresh))
     unique, copies = _without_copies([rows[str(file.path)] for file in files if str(file.path) in rows])
     if not any(row["role"] == "candidate" for row in unique):
-        raise DiscernError("\n".join([*problems, f"{study.images.folder}: holds no usable image; put LR images there"]))
+        reasons = [str(problem) for problem in problems]
+        raise DiscernError("\n".join([*reasons, f"{study.images.folder}: holds no usable image; put LR images there"]))
     if sorted(unique, key=lambda row: row["stem"]) != before:
         table.replace(unique)
     read_now = {str(file.path) for file in fresh}
@@ -101,26 +104,42 @@ def _source(path: Path, folder: Path) -> str:
     return inside.parts[0] if len(inside.parts) > 1 else inside.stem
 
 
-def _unambiguous(files: list[File]) -> tuple[list[File], list[str]]:
-    """Leave out files whose stem stands for another file too, and unlabelled files that share a candidate's source."""
+def _unambiguous(files: list[File]) -> tuple[list[File], list[Problem]]:
+    """Leave out files whose path is not UTF-8, that share their stem, or, unlabelled, their source with a candidate."""
     stems = Counter(file.path.stem for file in files)
     voted = {file.source for file in files if file.role == "candidate"}
     kept, problems = [], []
     for file in files:
-        if stems[file.path.stem] > 1:
-            problems.append(f"{file.path}: another file is called {file.path.stem!r} too; left out, rename one of them")
+        if str(file.path) != printable(str(file.path)):
+            problems.append(_problem(file.path, f"{file.path}: its path is not UTF-8; left out, rename it"))
+        elif stems[file.path.stem] > 1:
+            reason = f"another file is called {file.path.stem!r} too; left out, rename one of them"
+            problems.append(_problem(file.path, f"{file.path}: {reason}"))
         elif file.role == "unlabelled" and file.source in voted:
-            problems.append(f"{file.path}: shares its source {file.source!r} with images that are voted on; left out")
+            reason = f"shares its source {file.source!r} with images that are voted on; left out"
+            problems.append(_problem(file.path, f"{file.path}: {reason}"))
         else:
             kept.append(file)
     return kept, problems
 
 
+def _problem(path: Path, reason: str) -> Problem:
+    return Problem("ingest", str(path), "", reason)
+
+
 def _is_current(file: File, row: dict[str, Any] | None, workspace: Workspace) -> bool:
     if row is None or not workspace.has_image(row["sha256"]):
         return False
-    stat = file.path.stat()
-    return (stat.st_size, stat.st_mtime_ns) == (row["size"], row["modified"])
+    return _mark(file.path) == (row["size"], row["modified"])
+
+
+def _mark(path: Path) -> tuple[int, int] | None:
+    """Size and time of change, in nanoseconds; None for what is not there."""
+    try:
+        facts = path.stat()
+    except OSError:
+        return None
+    return facts.st_size, facts.st_mtime_ns
 
 
 def _place(file: File) -> dict[str, Any]:
@@ -128,25 +147,29 @@ def _place(file: File) -> dict[str, Any]:
 
 
 def _read(workspace: Workspace, file: File) -> dict[str, Any]:
+    mark = _mark(file.path)  # before decoding: a file that is replaced meanwhile has to be read again
     decoded = images.decode(file.path)
+    if mark is None:
+        raise DiscernError(f"{file.path}: appeared while it was being read; run the study again")
+    size, modified = mark
     height, width = decoded.pixels.shape[:2]
-    stat = file.path.stat()
     return _place(file) | {
         "sha256": workspace.put_image(decoded.pixels),
         "width": width,
         "height": height,
         "notes": "; ".join(decoded.notes),
-        "size": stat.st_size,
-        "modified": stat.st_mtime_ns,
+        "size": size,
+        "modified": modified,
     }
 
 
-def _without_copies(rows: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[str]]:
+def _without_copies(rows: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[Problem]]:
     """Of images with equal pixels, keep the first."""
     first: dict[str, dict[str, Any]] = {}
     problems = []
     for row in rows:
         original = first.setdefault(row["sha256"], row)
         if original is not row:
-            problems.append(f"{row['file']}: has the same pixels as {original['file']}; left out")
+            reason = f"{row['file']}: has the same pixels as {original['file']}; left out"
+            problems.append(_problem(Path(row["file"]), reason))
     return list(first.values()), problems

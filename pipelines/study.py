@@ -3,32 +3,27 @@
 Defaults are the paper's settings (Chen et al., Sec. III-A and III-B). Paths in the file are relative to its folder.
 """
 
-import difflib
 import hashlib
 import tomllib
+from collections.abc import Sequence
 from itertools import combinations
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from pydantic_core import ErrorDetails
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
+from pipelines import study_messages
 from pipelines.errors import DiscernError
+from pipelines.problems import printable
+from pipelines.study_methods import External, Folder, Method, MethodSection, Section, Whole
+from pipelines.super_resolution import catalogue, naming
 from pipelines.workspace import as_json, write_json
 
 RECORD = "study.json"
 
-MethodId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$")]
-
 
 class StudyError(DiscernError):
     """The study file cannot be used; one line for each thing that is wrong with it."""
-
-
-class Section(BaseModel):
-    """A part of the study file: no unknown keys, no changes after reading, and numbers are numbers."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Images(Section):
@@ -42,52 +37,15 @@ class Images(Section):
     unlabelled: Path | None = None
 
 
-class Interpolation(Section):
-    """A classical method that needs no weights."""
-
-    kind: Literal["interpolation"]
-    id: MethodId
-    algorithm: Literal[
-        "nearest", "bilinear", "bicubic", "lanczos", "bicubic_unsharp", "bicubic_nonlocal_means", "back_projection"
-    ]
-
-
-class Checkpoint(Section):
-    """A network that spandrel recognises, run in this process."""
-
-    kind: Literal["checkpoint"]
-    id: MethodId
-    file: Path
-    sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
-
-
-class Folder(Section):
-    """Finished outputs made elsewhere; `{stem}` in the pattern is the LR file's name without its extension."""
-
-    kind: Literal["folder"]
-    id: MethodId
-    folder: Path
-    pattern: str = "{stem}.png"
-
-    @model_validator(mode="after")
-    def _pattern_names_the_image(self) -> Self:
-        if self.pattern.count("{stem}") != 1 or any(c in self.pattern.replace("{stem}", "") for c in "{}/\\"):
-            raise ValueError("pattern must hold {stem} once and no other braces or slashes, as in '{stem}_x4.png'")
-        return self
-
-
-Method = Annotated[Interpolation | Checkpoint | Folder, Field(discriminator="kind")]
-
-
 class Selection(Section):
     """Eq. (1): which image pairs people are asked about."""
 
     distance: str = "dists"
     semantics: str = "vgg16"
-    per_pair: int = Field(default=16, ge=1, strict=True)
+    per_pair: Whole = Field(default=16, ge=1)
     trade_off: float = Field(default=0.1, ge=0, strict=True)
     aggregate: Literal["mean", "min"] = "mean"
-    reuse_limit: int | None = Field(default=None, ge=1, strict=True)
+    reuse_limit: Whole | None = Field(default=None, ge=1)
 
 
 class Calibration(Section):
@@ -95,18 +53,21 @@ class Calibration(Section):
 
     rated: Path | None = None
     held_out: tuple[str, ...] = ()
-    batch: int = Field(default=64, ge=1, strict=True)
-    epochs: int = Field(default=8, ge=1, strict=True)
+    batch: Whole = Field(default=64, ge=1)
+    epochs: Whole = Field(default=8, ge=1)
     learning_rate: float = Field(default=1e-3, gt=0, strict=True)
     rated_weight: float = Field(default=1.0, ge=0, strict=True)
     rated_pairs: Literal["random", "same_content"] = "random"
 
 
+Engine = Literal["local", "ray"]
+
+
 class Execution(Section):
     """Where the work is done; another device changes a network's outputs by rounding, nothing else here does."""
 
-    engine: Literal["local", "ray"] = "local"
-    workers: int | None = Field(default=None, ge=1, strict=True)
+    engine: Engine = "local"
+    workers: Whole | None = Field(default=None, ge=1)
     device: str = "cpu"
 
 
@@ -115,8 +76,9 @@ class Study(Section):
 
     name: str = Field(min_length=1)
     workspace: Path = Path("workspace")
-    scale: int = Field(default=4, ge=2, strict=True)
-    seed: int = Field(default=0, ge=0, strict=True)
+    scale: int = Field(default=4, ge=2, le=64, strict=True)
+    accept_licences: tuple[str, ...] = ()
+    seed: int = Field(default=0, ge=0, le=2**32 - 1, strict=True)  # what NumPy takes
     images: Images
     methods: tuple[Method, ...]
     selection: Selection = Selection()
@@ -150,21 +112,55 @@ def load(path: Path) -> Study:
     Raises:
         StudyError: one line for each problem: the file, the key, what came, and the remedy.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError as error:
-        raise StudyError(f"{path}: no such file; `discern init DIR` writes an example") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise StudyError(f"{path}: cannot be read as a text file ({error})") from error
-    try:
-        data = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise StudyError(f"{path}: not valid TOML: {error}") from error
+    study = read(path)
+    problems = _not_accepted(study) + (_missing(study) or _overlaps(study) + _outputs_among_inputs(study))
+    if problems:
+        raise StudyError("\n".join(f"{path}: {problem}" for problem in problems))
+    return study
+
+
+def read(path: Path) -> Study:
+    """Read a study file whose images, weights and repositories need not be there yet, nor its licences be accepted.
+
+    Its paths become absolute.
+
+    Raises:
+        StudyError: one line for each problem: the file, the key, what came, and the remedy.
+    """
+    data = _parse(path)
+    methods = data.get("methods")
+    if isinstance(methods, list):
+        data["methods"] = [_with_preset(path, index, block) for index, block in enumerate(methods)]
     try:
         study = Study.model_validate(data)
     except ValidationError as error:
-        raise StudyError("\n".join(f"{path}: {_describe(problem)}" for problem in error.errors())) from None
-    return _with_absolute_paths(study, path)
+        problems = [study_messages.describe(problem, _SECTIONS) for problem in error.errors()]
+        raise StudyError("\n".join(f"{path}: {problem}" for problem in problems)) from None
+    place = str(path.resolve())
+    if place != printable(place):
+        raise StudyError(f"{printable(place)}: its path is not UTF-8; rename it")
+    return _with_absolute_paths(study, Path(place).parent)
+
+
+def _parse(path: Path) -> dict[str, Any]:
+    name = printable(str(path))
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError as error:
+        raise StudyError(f"{name}: no such file; `discern init DIR` writes an example") from error
+    except tomllib.TOMLDecodeError as error:
+        raise StudyError(f"{name}: not valid TOML: {error}") from error
+    except RecursionError as error:
+        raise StudyError(f"{name}: lists or tables lie too deeply inside each other; a study file has none") from error
+    except (OSError, ValueError) as error:  # a zero byte in its path, a number of thousands of digits
+        raise StudyError(f"{name}: cannot be read as a text file ({error})") from error
+
+
+def _with_preset(path: Path, index: int, block: Any) -> Any:
+    try:
+        return catalogue.expand(block) if isinstance(block, dict) else block
+    except DiscernError as error:
+        raise StudyError(f"{path}: methods[{index}]: {error}") from error
 
 
 def record(study: Study) -> None:
@@ -196,89 +192,42 @@ def recorded(workspace: Path) -> Study:
     return study.model_copy(update={"workspace": workspace.absolute()})
 
 
-def _describe(problem: ErrorDetails) -> str:
-    """One line: the key as it stands in the file, what is wrong, and what came."""
-    key = ".".join(_key_parts(problem["loc"]))
-    message = problem["msg"].removeprefix("Value error, ")
-    match problem["type"]:
-        case "extra_forbidden":
-            return f"{key}: unknown key{_did_you_mean(problem['loc'])}; correct or remove it"
-        case "missing":
-            return f"{key}: missing; add it"
-        case "union_tag_invalid":
-            kind = problem["input"].get("kind")
-            return f"{key}.kind: unknown kind {kind!r}; choose 'interpolation', 'checkpoint' or 'folder'"
-        case "union_tag_not_found":
-            return f"{key}.kind: missing; add kind = 'interpolation', 'checkpoint' or 'folder'"
-        case "value_error":
-            return f"{key}: {message}" if key else message
-        case _:
-            return f"{key}: {message[0].lower()}{message[1:]}, got {problem['input']!r}; correct the value"
+_SECTIONS: dict[str, type[BaseModel]] = {
+    "": Study,
+    "images": Images,
+    "selection": Selection,
+    "calibration": Calibration,
+    "execution": Execution,
+}
 
 
-def _key_parts(location: tuple[int | str, ...]) -> list[str]:
-    """`("methods", 2, "folder", "pattern")` -> `["methods[2]", "pattern"]`: list indices joined, union tags dropped."""
-    parts: list[str] = []
-    for position, step in enumerate(location):
-        if isinstance(step, int):
-            parts[-1] += f"[{step}]"
-        elif not (position == 2 and location[0] == "methods"):
-            parts.append(step)
-    return parts
+def _with_absolute_paths(study: Study, home: Path) -> Study:
+    def section(part: Section, keys: Sequence[str]) -> Any:
+        given = {key: getattr(part, key) for key in keys}
+        return part.model_copy(update={key: _absolute(home, path) for key, path in given.items() if path is not None})
 
-
-def _did_you_mean(location: tuple[int | str, ...]) -> str:
-    sections: dict[str, type[BaseModel]] = {"images": Images, "selection": Selection}
-    sections |= {"calibration": Calibration, "execution": Execution}
-    kinds: dict[int | str, type[BaseModel]] = {"interpolation": Interpolation, "checkpoint": Checkpoint}
-    kinds["folder"] = Folder
-    if len(location) == 1:
-        model: type[BaseModel] = Study
-    elif location[0] == "methods":
-        model = kinds[location[2]]
-    else:
-        model = sections[str(location[0])]
-    close = difflib.get_close_matches(str(location[-1]), model.model_fields, n=1)
-    return f" (did you mean {close[0]!r}?)" if close else ""
-
-
-def _with_absolute_paths(study: Study, path: Path) -> Study:
-    """Resolve every path against the study file's folder, and make sure that the inputs exist."""
-    home = path.resolve().parent
-    missing: list[str] = []
-
-    def existing(key: str, value: Path, *, folder: bool) -> Path:
-        resolved = _absolute(home, value)
-        if not (resolved.is_dir() if folder else resolved.is_file()):
-            kind = "folder" if folder else "file"
-            missing.append(f"{path}: {key}: no such {kind}: {resolved}; create it or correct the path")
-        return resolved
-
-    def section(part: Section, prefix: str, **folders: bool) -> Any:
-        paths = {key: (getattr(part, key), folder) for key, folder in folders.items()}
-        update = {key: existing(f"{prefix}.{key}", v, folder=f) for key, (v, f) in paths.items() if v is not None}
-        return part.model_copy(update=update)
-
-    methods = tuple(
-        section(method, f"methods[{i}]", file=False)
-        if isinstance(method, Checkpoint)
-        else section(method, f"methods[{i}]", folder=True)
-        if isinstance(method, Folder)
-        else method
-        for i, method in enumerate(study.methods)
-    )
-    resolved = study.model_copy(
+    return study.model_copy(
         update={
             "workspace": _absolute(home, study.workspace),
-            "images": section(study.images, "images", folder=True, unlabelled=True),
-            "methods": methods,
-            "calibration": section(study.calibration, "calibration", rated=False),
+            "images": section(study.images, ("folder", "unlabelled")),
+            "methods": tuple(
+                _with_absolute_launcher(section(method, method.files + method.folders), home)
+                for method in study.methods
+            ),
+            "calibration": section(study.calibration, ("rated",)),
         }
     )
-    problems = missing or [f"{path}: {problem}" for problem in _overlaps(resolved)]
-    if problems:
-        raise StudyError("\n".join(problems))
-    return resolved
+
+
+def _with_absolute_launcher(method: MethodSection, home: Path) -> MethodSection:
+    """`./venv/bin/python` is relative to the study file; `conda` is looked for on the PATH; weights lie below."""
+    if not isinstance(method, External):
+        return method
+    program, *rest = method.launcher
+    if "/" in program:
+        program = str(_absolute(home, Path(program)))
+    weights = tuple(_absolute(method.repository, path) for path in method.weights)
+    return method.model_copy(update={"launcher": (program, *rest), "weights": weights})
 
 
 def _absolute(home: Path, value: Path) -> Path:
@@ -286,6 +235,37 @@ def _absolute(home: Path, value: Path) -> Path:
         return home / value.expanduser()
     except RuntimeError:  # "~somebody" who does not exist: taken by the letter, it will be reported as missing
         return home / value
+
+
+def _missing(study: Study) -> list[str]:
+    """Inputs that the study names and that are not there, in words."""
+    inputs: dict[str, tuple[Path | None, bool]] = {
+        "images.folder": (study.images.folder, True),
+        "images.unlabelled": (study.images.unlabelled, True),
+    }
+    for index, method in enumerate(study.methods):
+        inputs |= {f"methods[{index}].{key}": (getattr(method, key), False) for key in method.files}
+        inputs |= {f"methods[{index}].{key}": (getattr(method, key), True) for key in method.folders}
+    inputs["calibration.rated"] = (study.calibration.rated, False)
+    return [
+        f"{key}: no such {'folder' if folder else 'file'}: {path}; create it or correct the path"
+        for key, (path, folder) in inputs.items()
+        if path is not None and not (path.is_dir() if folder else path.is_file())
+    ]
+
+
+def _not_accepted(study: Study) -> list[str]:
+    """Methods under licences that the study's author has to accept first."""
+    refused = [
+        method
+        for method in study.methods
+        if method.non_commercial and (method.preset or method.id) not in study.accept_licences
+    ]
+    return [
+        f"methods: {method.id!r} may not be used commercially ({method.licence or 'see its licence'}); if that suits "
+        f"you, add {(method.preset or method.id)!r} to accept_licences at the top of the file"
+        for method in refused
+    ]
 
 
 def _overlaps(study: Study) -> list[str]:
@@ -299,3 +279,36 @@ def _overlaps(study: Study) -> list[str]:
         for (a_key, a), (b_key, b) in pairs
         if a.is_relative_to(b) or b.is_relative_to(a)
     ]
+
+
+def _outputs_among_inputs(study: Study) -> list[str]:
+    """Places of outputs inside a folder of LR images, whose files are taken for LR images."""
+    given = {"images.folder": study.images.folder, "images.unlabelled": study.images.unlabelled}
+    folders = {key: folder for key, folder in given.items() if folder is not None}
+    return [
+        f"{output_key}: outputs in {outputs} would be taken for LR images, since {key} is {folder}; move one of them"
+        for output_key, outputs in _output_folders(study).items()
+        for key, folder in folders.items()
+        if outputs.resolve().is_relative_to(folder.resolve())
+    ]
+
+
+def _output_folders(study: Study) -> dict[str, Path]:
+    """Where outputs that are not made here lie or appear, by the key that says so."""
+    found = {}
+    for index, method in enumerate(study.methods):
+        if isinstance(method, Folder):
+            found[f"methods[{index}].folder"] = method.folder / _common_folder(method.pattern)
+        elif isinstance(method, External):
+            # {out} and {work} are folders in the workspace.
+            inside = dict.fromkeys(("out", "work"), str(study.workspace))
+            parameters = {name: str(value) for name, value in method.parameters.items()}
+            results = naming.fill_known(method.results, parameters | inside | {"repository": str(method.repository)})
+            place = method.repository / results / _common_folder(method.pattern)
+            found[f"methods[{index}].results"] = place
+    return found
+
+
+def _common_folder(pattern: str) -> str:
+    """The folder, below a method's, that all of its outputs have in common: `a/b` of `a/b/{stem}/x.png`."""
+    return pattern.partition("{stem}")[0].rpartition("/")[0]

@@ -55,7 +55,7 @@ def encode(
         DiscernError: a file cannot be read, or the model refuses its image.
     """
     known = _known(model, workspace)
-    problems = executor.fill(
+    failed = executor.fill(
         manifest(workspace),
         partial(_encode_file, model, model.fingerprint),
         [(sha256, path) for sha256, path in sorted(files.items()) if sha256 not in known],
@@ -63,8 +63,9 @@ def encode(
         progress=progress,
         execution=execution,
     )
-    if problems:
-        raise DiscernError("\n".join(problems))
+    manifest(workspace).compact()
+    if failed:
+        raise DiscernError("\n".join(sorted(str(outcome.problem) for outcome in failed)))
     known = _known(model, workspace)
     return {sha256: known[sha256] for sha256 in files}
 

@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 
 from pipelines import executor
 from pipelines.errors import DiscernError
+from pipelines.executor import Outcome
+from pipelines.problems import Problem
 from pipelines.progress import Progress, silent
 from pipelines.selection import distances, mad, selected, semantics
 from pipelines.selection.distances import Distance
@@ -44,14 +46,14 @@ class Report:
         new: whether they were selected in this run.
         images: distinct LR images among them.
         most_used: the LR image in the most pairs, and in how many.
-        problems: images that were left out, in words.
+        problems: images that were left out.
     """
 
     pairs: int
     new: bool
     images: int
     most_used: tuple[str, int]
-    problems: tuple[str, ...]
+    problems: tuple[Problem, ...]
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,7 @@ def run(study: Study, workspace: Workspace, progress: Progress = silent) -> Repo
             "study_sha256": study.fingerprint,
             "inputs_sha256": inputs,
             "selection": study.selection.model_dump(mode="json"),
-            "problems": problems,
+            "problems": [str(problem) for problem in problems],
             "seconds": round(time.monotonic() - started, 3),
         }
         workspace.write_provenance("selection", facts)
@@ -126,7 +128,7 @@ def _embeddings_manifest(workspace: Workspace) -> Manifest:
     return workspace.manifest("embeddings", EMBEDDINGS, ["semantics", "image"])
 
 
-def _measure(study: Study, workspace: Workspace, outputs: pd.DataFrame, progress: Progress) -> list[str]:
+def _measure(study: Study, workspace: Workspace, outputs: pd.DataFrame, progress: Progress) -> list[Problem]:
     """Compute D1 among the outputs of each image, where it is missing."""
     known = _known_distances(study, workspace)
     todo = [
@@ -134,7 +136,7 @@ def _measure(study: Study, workspace: Workspace, outputs: pd.DataFrame, progress
         for _, hashes in outputs.groupby("image")["sha256"]
         if any(pair not in known for pair in _unordered_pairs(hashes))
     ]
-    return executor.fill(
+    failed = executor.fill(
         _distances_manifest(workspace),
         partial(_measure_image, workspace, distances.get(study.selection.distance)),
         todo,
@@ -142,6 +144,12 @@ def _measure(study: Study, workspace: Workspace, outputs: pd.DataFrame, progress
         progress=progress,
         execution=study.execution,
     )
+    _distances_manifest(workspace).compact()
+    return _left_out(failed)
+
+
+def _left_out(failed: Iterable[Outcome[Any, None]]) -> list[Problem]:
+    return sorted(Problem("selection", "", "", str(outcome.problem)) for outcome in failed)
 
 
 def _measure_image(workspace: Workspace, distance: Distance, outputs: tuple[str, ...]) -> list[dict[str, Any]]:
@@ -163,10 +171,10 @@ def _known_distances(study: Study, workspace: Workspace) -> dict[tuple[str, str]
     return dict(zip(zip(frame["output_a"], frame["output_b"], strict=True), frame["distance"], strict=True))
 
 
-def _embed(study: Study, workspace: Workspace, outputs: pd.DataFrame, progress: Progress) -> list[str]:
+def _embed(study: Study, workspace: Workspace, outputs: pd.DataFrame, progress: Progress) -> list[Problem]:
     """Embed each candidate LR image for D2, where that is missing."""
     known = _known_embeddings(study, workspace)
-    return executor.fill(
+    failed = executor.fill(
         _embeddings_manifest(workspace),
         partial(_embed_image, workspace, study.selection.semantics),
         [image for image in sorted(set(outputs["image"])) if image not in known],
@@ -174,6 +182,8 @@ def _embed(study: Study, workspace: Workspace, outputs: pd.DataFrame, progress: 
         progress=progress,
         execution=study.execution,
     )
+    _embeddings_manifest(workspace).compact()
+    return _left_out(failed)
 
 
 def _embed_image(workspace: Workspace, name: str, image: str) -> list[dict[str, Any]]:
