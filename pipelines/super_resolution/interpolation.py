@@ -17,6 +17,7 @@ from scipy import ndimage
 from skimage.restoration import denoise_nl_means
 
 from pipelines.images import Pixels
+from pipelines.super_resolution.method import Output
 
 BACK_PROJECTION_STEPS = 10
 
@@ -36,11 +37,12 @@ def bicubic_unsharp(pixels: Pixels, scale: int) -> Pixels:
 def bicubic_nonlocal_means(pixels: Pixels, scale: int) -> Pixels:
     """Non-local means on the LR image (its noise is still white there), then bicubic.
 
-    Buades, Coll and Morel 2005, in scikit-image's fast form; the noise level is estimated from the image.
+    Buades, Coll and Morel 2005, in scikit-image's fast form; the noise level is estimated from the image. An image of
+    one row or column has too few patches to compare, and is only enlarged.
     """
     image = pixels / 255.0
     sigma = estimate_noise(image)
-    if sigma == 0:
+    if sigma == 0 or 1 in pixels.shape[:2]:
         return resample(pixels, scale, Resampling.BICUBIC)
     clean = denoise_nl_means(
         image, patch_size=5, patch_distance=6, h=0.8 * sigma, sigma=sigma, fast_mode=True, channel_axis=-1
@@ -112,6 +114,12 @@ class Interpolation:
         """See `Method.by_stem`."""
         return False
 
-    def upscale(self, stem: str, low_resolution: Pixels) -> Pixels:  # noqa: ARG002 - the protocol's
+    def prepare(self) -> None:
+        """See `Method.prepare`; there is nothing to load."""
+
+    def check(self) -> None:
+        """See `Method.check`."""
+
+    def upscale(self, stem: str, low_resolution: Pixels) -> Output:  # noqa: ARG002 - the protocol's
         """See `Method.upscale`."""
-        return _ALGORITHMS[self.algorithm](low_resolution, self.scale)
+        return Output(_ALGORITHMS[self.algorithm](low_resolution, self.scale))

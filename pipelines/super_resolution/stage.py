@@ -1,127 +1,151 @@
-"""The stage: what is missing, run it, verify it, record it."""
+"""The stage: what is missing, run it, verify it, record it.
+
+Outputs are recorded one by one as they are made, by whoever makes them: a thread here, an actor on a Ray cluster, a
+worker on another host. A run that was killed repeats at most what was in each worker's hands.
+"""
 
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import pandas as pd
-import pyarrow as pa
-import torch
 
-from pipelines import executor, ingest
-from pipelines import study as studies
 from pipelines.errors import DiscernError
+from pipelines.problems import Problem
 from pipelines.progress import Progress, silent
 from pipelines.study import Study
-from pipelines.super_resolution import checkpoint
-from pipelines.super_resolution.external import Folder
-from pipelines.super_resolution.interpolation import Interpolation
+from pipelines.super_resolution import methods, record
+from pipelines.super_resolution.external.program import Program
+from pipelines.super_resolution.making import Maker
 from pipelines.super_resolution.method import Method, fingerprint
-from pipelines.workspace import Manifest, Workspace
+from pipelines.super_resolution.record import manifest, provenance_of
+from pipelines.workspace import Workspace
 
-SCHEMA = pa.schema(
-    {
-        "image": pa.string(),  # sha256 of the LR pixels
-        "method": pa.string(),
-        "fingerprint": pa.string(),  # of everything that determines the method's outputs
-        "named": pa.string(),  # the stem it was found by; empty for methods that look at pixels alone
-        "sha256": pa.string(),  # of the output's pixels
-        "width": pa.int32(),
-        "height": pa.int32(),
-        "seconds": pa.float64(),
-    }
-)
+__all__ = [
+    "Part",
+    "Report",
+    "conclude",
+    "make_methods",
+    "manifest",
+    "outputs",
+    "plan",
+    "provenance_of",
+    "run",
+    "run_part",
+]
 
 
 @dataclass(frozen=True)
 class Report:
-    """What the stage did: outputs in the study, how many were made in this run, and problems in words."""
+    """What the stage did: outputs in the study, how many were made in this run, and what was left out."""
 
     outputs: int
     new: int
-    problems: tuple[str, ...]
+    problems: tuple[Problem, ...]
 
 
 @dataclass(frozen=True)
-class Item:
-    """One output to make."""
+class Part:
+    """What is missing of one method.
 
-    image: str
-    stem: str
-    method: Method
+    Attributes:
+        method: its id in the study.
+        kind: of method, as in the study file.
+        images: sha256 of the LR images.
+    """
+
+    method: str
+    kind: str
+    images: tuple[str, ...]
 
 
-def manifest(workspace: Workspace) -> Manifest:
-    """All outputs that were ever made, those of methods that left the study included."""
-    return workspace.manifest("outputs", SCHEMA, ["image", "method"])
-
-
-def make_methods(study: Study) -> tuple[Method, ...]:
-    """Load the study's methods, in study order.
+def make_methods(study: Study) -> dict[str, Method | Program]:
+    """The study's methods by id, in study order; no network is loaded yet.
 
     Raises:
-        WeightsError: a checkpoint cannot be used.
-        DiscernError: the device does not exist.
+        WeightsError: weights are not there, or not the expected ones.
     """
-    return tuple(_make_method(study, description) for description in study.methods)
+    return {description.id: methods.make(study, description) for description in study.methods}
 
 
-def _make_method(study: Study, description: studies.Method) -> Method:
-    match description:
-        case studies.Interpolation():
-            return Interpolation(description.id, description.algorithm, study.scale)
-        case studies.Folder():
-            return Folder(description.id, description.folder, description.pattern, study.scale)
-        case studies.Checkpoint():
-            device = _device(study.execution.device)
-            return checkpoint.load(
-                description.id, description.file, scale=study.scale, device=device, sha256=description.sha256
-            )
+def plan(study: Study, workspace: Workspace) -> tuple[Part, ...]:
+    """What is missing or out of date, method by method; methods with nothing to do are left out.
 
-
-def _device(name: str) -> torch.device:
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise DiscernError(f"execution.device: {name!r} cannot be used ({reason}); use 'cpu' or 'cuda:0'") from error
-    return device
+    Raises:
+        WeightsError: weights are not there, or not the expected ones.
+    """
+    made = make_methods(study)
+    missing = record.missing(workspace, {name: fingerprint(method) for name, method in made.items()})
+    parts = (
+        Part(description.id, description.kind, tuple(item.image for item in missing if item.method == description.id))
+        for description in study.methods
+    )
+    return tuple(part for part in parts if part.images)
 
 
 def run(study: Study, workspace: Workspace, progress: Progress = silent) -> Report:
-    """Make every output that is missing or out of date.
+    """Make every output that is missing or out of date; nobody else may work in the workspace.
 
     Raises:
         DiscernError: a method cannot be set up. What goes wrong with one image is reported and the rest goes on.
     """
-    methods = make_methods(study)
-    prints = {method.id: fingerprint(method) for method in methods}
     started = time.monotonic()
-    todo = _missing(workspace, methods, prints)
-    problems = executor.fill(
-        manifest(workspace),
-        partial(_make_output, workspace, study.scale),
-        todo,
-        task="super-resolution",
-        progress=progress,
-        execution=study.execution,
-    )
-    done = _current(workspace, prints)
-    facts: dict[str, Any] = {
-        "methods": {method.id: method.provenance | {"fingerprint": prints[method.id]} for method in methods},
-        "described_as": _descriptions(study),
-        "outputs_by_method": dict(Counter(done["method"])),
-        "problems": problems,
-    }
-    previous = workspace.read_provenance("super_resolution") or {}
-    if any(previous.get(key) != value for key, value in facts.items()):
-        facts |= {"study_sha256": study.fingerprint, "seconds": round(time.monotonic() - started, 3)}
-        workspace.write_provenance("super_resolution", facts)
-    return Report(len(done), len(todo) - len(problems), tuple(problems))
+    if manifest(workspace).compact():  # an earlier run did not come to its end
+        workspace.sweep()
+    maker = Maker(study, workspace, make_methods(study))
+    todo = record.missing(workspace, maker.fingerprints)
+    problems = maker.make(todo, progress, slot="all")
+    return _conclude(study, workspace, maker, problems, new=len(todo) - len(problems), started=started)
+
+
+def conclude(study: Study, workspace: Workspace, problems: Sequence[Problem]) -> Report:
+    """Record what there is now, after parts were done one by one; nothing is made, and nobody else may be at work.
+
+    Args:
+        study: as the parts had it.
+        workspace: theirs.
+        problems: what the parts left out.
+
+    Raises:
+        WeightsError: weights are not there, or not the expected ones.
+    """
+    workspace.sweep()
+    maker = Maker(study, workspace, make_methods(study))
+    return _conclude(study, workspace, maker, problems, new=0, started=time.monotonic())
+
+
+def run_part(
+    study: Study,
+    workspace: Workspace,
+    method: str,
+    images: Sequence[str],
+    progress: Progress = silent,
+    *,
+    slot: str = "all",
+) -> Report:
+    """Make what one method misses on some LR images; others may do the rest at the same time, on any host.
+
+    Args:
+        study: names the method.
+        workspace: locked as shared by the caller.
+        method: its id.
+        images: sha256 of LR images of the study.
+        progress: called after every output.
+        slot: names the folder of an external program; the part keeps it when it is resumed.
+
+    Raises:
+        DiscernError: the study has no such method, or it cannot be set up.
+    """
+    described = [description for description in study.methods if description.id == method]
+    if not described:
+        raise DiscernError(f"{method!r}: the study has no such method; it has {', '.join(study.method_ids)}")
+    maker = Maker(study, workspace, {method: methods.make(study, described[0])})
+    wanted = set(images)
+    todo = [item for item in record.missing(workspace, maker.fingerprints) if item.image in wanted]
+    problems = maker.make(todo, progress, slot=slot)
+    return Report(len(wanted) - len(problems), len(todo) - len(problems), tuple(problems))
 
 
 def outputs(study: Study, workspace: Workspace) -> pd.DataFrame:
@@ -139,55 +163,29 @@ def outputs(study: Study, workspace: Workspace) -> pd.DataFrame:
         raise DiscernError(
             f"{workspace.root}: holds no outputs of {', '.join(missing)} as the study describes them; run the study"
         )
-    return _current(workspace, {method: recorded[method]["fingerprint"] for method in study.method_ids})
+    return record.current(workspace, {method: recorded[method]["fingerprint"] for method in study.method_ids})
+
+
+def _conclude(
+    study: Study, workspace: Workspace, maker: Maker, problems: Sequence[Problem], *, new: int, started: float
+) -> Report:
+    manifest(workspace).compact()
+    done = record.current(workspace, maker.fingerprints)
+    facts: dict[str, Any] = {
+        "methods": {
+            name: method.provenance | {"fingerprint": maker.fingerprints[name]}
+            for name, method in maker.methods.items()
+        },
+        "described_as": _descriptions(study),
+        "outputs_by_method": dict(Counter(done["method"])),
+        "problems": [str(problem) for problem in problems],
+    }
+    previous = workspace.read_provenance("super_resolution") or {}
+    if any(previous.get(key) != value for key, value in facts.items()):
+        facts |= {"study_sha256": study.fingerprint, "seconds": round(time.monotonic() - started, 3)}
+        workspace.write_provenance("super_resolution", facts)
+    return Report(len(done), new, tuple(problems))
 
 
 def _descriptions(study: Study) -> dict[str, Any]:
     return {method.id: method.model_dump(mode="json") | {"scale": study.scale} for method in study.methods}
-
-
-def _current(workspace: Workspace, prints: Mapping[str, str]) -> pd.DataFrame:
-    wanted = pd.DataFrame(list(prints.items()), columns=["method", "fingerprint"])
-    known = ingest.manifest(workspace).read()[["sha256", "stem", "role", "source"]]
-    table = manifest(workspace).read().merge(wanted, on=["method", "fingerprint"])
-    table = table.merge(known.rename(columns={"sha256": "image"}), on="image")
-    table = table[(table["named"] == "") | (table["named"] == table["stem"])]
-    return table[table["sha256"].map(workspace.has_image).astype(bool)]
-
-
-def _missing(workspace: Workspace, methods: tuple[Method, ...], prints: Mapping[str, str]) -> list[Item]:
-    """Method by method, so that one network is at work at a time."""
-    done = _current(workspace, prints)
-    have = set(zip(done["image"], done["method"], strict=True))
-    images = ingest.manifest(workspace).read()
-    return [
-        Item(image, stem, method)
-        for method in methods
-        for image, stem in zip(images["sha256"], images["stem"], strict=True)
-        if (image, method.id) not in have
-    ]
-
-
-def _make_output(workspace: Workspace, scale: int, item: Item) -> list[dict[str, Any]]:
-    low_resolution = workspace.get_image(item.image)
-    started = time.perf_counter()
-    output = item.method.upscale(item.stem, low_resolution)
-    seconds = time.perf_counter() - started
-    height, width = output.shape[:2]
-    expected = (low_resolution.shape[0] * scale, low_resolution.shape[1] * scale)
-    if (height, width) != expected:
-        raise DiscernError(
-            f"{item.method.id}: output of {item.stem!r} is {width}x{height}, expected {expected[1]}x{expected[0]} "
-            f"({scale} times the LR image); left out"
-        )
-    row = {
-        "image": item.image,
-        "method": item.method.id,
-        "fingerprint": fingerprint(item.method),
-        "named": item.stem if item.method.by_stem else "",
-        "sha256": workspace.put_image(output),
-        "width": width,
-        "height": height,
-        "seconds": seconds,
-    }
-    return [row]
