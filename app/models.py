@@ -1,4 +1,4 @@
-"""The tables, in flow order: from a study's LR images to votes, rankings, calibrations and jobs; then who may do what.
+"""The tables, in flow order: from LR images to votes, rankings, calibrations, pre-runs and jobs; then who may do what.
 
 What must always hold is a constraint of the database, not only of this code.
 """
@@ -369,12 +369,69 @@ class Calibration(Base):
     job: Mapped["Job"] = relationship(back_populates="calibration")
 
 
+class Prerun(Base):
+    """A pre-run: a study file whose missing outputs workers make, and whose pairs are then selected.
+
+    What is made lies in the workspace; here stands who asked for it, and, part by part, how far it is.
+    """
+
+    __tablename__ = "preruns"
+    __table_args__ = (
+        _check("images_per_part > 0", "images_per_part"),
+        _check("round > 0", "round"),
+    )
+
+    id: Mapped[Key]
+    study_file: Mapped[str]
+    # The study file as it was read for this round, and its workspace: all workers make outputs from one description.
+    title: Mapped[str]
+    description: Mapped[dict[str, Any]]
+    workspace: Mapped[str]
+    images_per_part: Mapped[int]
+    # Whoever finds it in the workspace works on the same file system; it also names this pre-run in the store.
+    token: Mapped[str]
+    # Counts up whenever the pre-run is resumed.
+    round: Mapped[int] = mapped_column(server_default=text("1"))
+    cancel_requested: Mapped[bool] = mapped_column(server_default=text("false"))
+    created_by: Mapped[str]
+    created_at: Mapped[Now]
+
+
+class PrerunPart(Base):
+    """What one worker does of a round: prepares it, makes outputs of one method on some LR images, or selects pairs."""
+
+    __tablename__ = "prerun_parts"
+    __table_args__ = (
+        UniqueConstraint("prerun_id", "round", "method", "slot"),
+        # The last part of a round to end begins the selection; whoever ends at the same moment finds it begun.
+        Index(None, "prerun_id", "round", "step", unique=True, postgresql_where=text("step <> 'outputs'")),
+        _check("step IN ('prepare', 'outputs', 'select')", "step"),
+        _check("num_nonnulls(method, slot) = CASE step WHEN 'outputs' THEN 2 ELSE 0 END", "outputs_of_a_method"),
+        _check("(step = 'outputs') = (cardinality(images) > 0)", "outputs_of_images"),
+    )
+
+    id: Mapped[Key]
+    prerun_id: Mapped[int] = mapped_column(BigInteger, ForeignKey("preruns.id"))
+    round: Mapped[int]
+    step: Mapped[str]
+    method: Mapped[str | None]
+    # A part of the images; its name, and so an external program's folder, stays when a pre-run is resumed.
+    slot: Mapped[str | None]
+    images: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default=text("'{}'"))
+    result: Mapped[dict[str, Any] | None]
+
+    job: Mapped["Job"] = relationship(back_populates="part")
+
+
 class Job(Base):
     """Work on a worker: how far it is, and how it ended. `attempt` says whose reports count after a crash."""
 
     __tablename__ = "jobs"
     __table_args__ = (
         UniqueConstraint("calibration_id"),
+        UniqueConstraint("part_id"),
+        _check("num_nonnulls(calibration_id, part_id) = 1", "one_purpose"),
+        _check("queue IN ('cpu', 'gpu')", "queue"),
         _check("status IN ('queued', 'running', 'succeeded', 'failed', 'cancelled')", "status"),
         _check("(status IN ('succeeded', 'failed', 'cancelled')) = (finished_at IS NOT NULL)", "finished"),
         _check("(status = 'failed') = (error IS NOT NULL)", "error"),
@@ -382,10 +439,14 @@ class Job(Base):
     )
 
     id: Mapped[Key]
-    calibration_id: Mapped[int] = mapped_column(BigInteger, ForeignKey("calibrations.id"))
+    calibration_id: Mapped[int | None] = mapped_column(BigInteger, ForeignKey("calibrations.id"))
+    part_id: Mapped[int | None] = mapped_column(BigInteger, ForeignKey("prerun_parts.id"))
+    queue: Mapped[str] = mapped_column(server_default="cpu")
     status: Mapped[str] = mapped_column(server_default="queued")
     attempt: Mapped[Count]
     cancel_requested: Mapped[bool] = mapped_column(server_default=text("false"))
+    # The name of the worker that does it, or did it last.
+    worker: Mapped[str | None]
     task: Mapped[str] = mapped_column(server_default="")
     done: Mapped[Count]
     total: Mapped[Count]
@@ -395,7 +456,8 @@ class Job(Base):
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
 
-    calibration: Mapped[Calibration] = relationship(back_populates="job")
+    calibration: Mapped[Calibration | None] = relationship(back_populates="job")
+    part: Mapped[PrerunPart | None] = relationship(back_populates="job")
 
 
 class User(Base):

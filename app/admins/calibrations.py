@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from app import database
 from app.admins import jobs
+from app.admins.waiting import locked
 from app.experimenters import tallies
 from app.experimenters.tallies import Voters
 from app.models import Calibration, Job, Ranking, Study
@@ -54,9 +55,10 @@ def launch(db: Session, study: Study, ranking_id: int, *, created_by: str) -> Ca
     calibration = Calibration(study_id=study.id, ranking_id=ranking.id, options=options, created_by=created_by)
     db.add(calibration)
     db.flush()
-    calibration.job = Job(calibration_id=calibration.id)
+    queue = "gpu" if description.execution.device.startswith("cuda") else "cpu"
+    calibration.job = Job(calibration_id=calibration.id, queue=queue)
     db.flush()
-    jobs.enqueue(db, calibration.job, "gpu" if description.execution.device.startswith("cuda") else "cpu")
+    jobs.enqueue(db, calibration.job)
     db.refresh(calibration)
     return calibration
 
@@ -119,9 +121,7 @@ def _calibrate(order: Order, progress: Progress) -> tuple[dict[str, Any], Path]:
     study = order.study
     workspace = Workspace(study.workspace)
     name = f"calibration-{order.key}"
-    progress("waiting for the workspace", 0, 1)
-    # Another job of the study may be at work, or an attempt that is about to notice that it was superseded.
-    with workspace.lock(patience=-1):
+    with locked(workspace, progress):
         fit = pretraining.run(study, workspace, progress)
         scores = {row["method"]: row["score"] for row in order.ranking["methods"]}
         made = calibration.run(study, workspace, fit.model, scores, ranking=order.ranking, name=name, progress=progress)

@@ -7,14 +7,16 @@ its `attempt`, and only the current attempt may report, so that a worker that wa
 import asyncio
 import contextlib
 import logging
+import re
 import signal
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Literal
 
 import procrastinate
-from procrastinate import JobContext, RetryStrategy
+from procrastinate import BaseRetryStrategy, JobContext, RetryDecision
 from procrastinate.exceptions import ConnectorException
 from sqlalchemy import func, select, text, update
 from sqlalchemy.exc import OperationalError
@@ -26,12 +28,15 @@ from pipelines.progress import Progress
 
 Queue = Literal["cpu", "gpu"]
 QUEUES: tuple[Queue, ...] = ("cpu", "gpu")
+# Begins what follows from jobs that have ended; called after every job and every few seconds, so it may find nothing.
+FollowUp = Callable[[sessionmaker[Session]], None]
 
 LOOK_SECONDS = 0.5
 PATIENCE_SECONDS = 10.0
 HEARTBEAT_SECONDS = 3.0
 STALLED_SECONDS = 12.0
 REPORT_SECONDS = 0.25
+MOST_ATTEMPTS = 5
 ERROR_TAIL = 4000
 
 _log = logging.getLogger(__name__)
@@ -43,10 +48,10 @@ class SupersededError(Exception):
     """The job was cancelled, or another attempt has begun: this one must stop and write nothing."""
 
 
-def enqueue(db: Session, job: Job, queue: Queue) -> None:
-    """Put a job on a queue; it is there if the transaction commits."""
+def enqueue(db: Session, job: Job) -> None:
+    """Put a job on its queue; it is there if the transaction commits."""
     connection = db.connection().connection.driver_connection
-    run_job.configure(queue=queue, connection=connection).defer(job_id=job.id)
+    run_job.configure(queue=job.queue, connection=connection).defer(job_id=job.id)
 
 
 def cancel(db: Session, job_id: int) -> None:
@@ -74,7 +79,8 @@ def reporter(sessions: sessionmaker[Session], job_id: int, attempt: int, clock: 
             return
         values: dict[Any, Any] = {Job.task: task, Job.done: done, Job.total: total}
         if task != current:
-            values[Job.log] = func.array_append(Job.log, f"{datetime.now(UTC):%H:%M:%S} UTC  {task} ({total})")
+            line = f"{datetime.now(UTC):%H:%M:%S} UTC  {task}" + (f" ({total})" if total else "")
+            values[Job.log] = func.array_append(Job.log, line)
         try:
             with sessions.begin() as db:
                 write(db, job_id, attempt, values)
@@ -96,11 +102,21 @@ def write(db: Session, job_id: int, attempt: int, values: dict[Any, Any]) -> Non
         raise SupersededError
 
 
-@app.task(name="run_job", queue="cpu", pass_context=True, retry=RetryStrategy(max_attempts=5))
+class Retry(BaseRetryStrategy):
+    """A job whose worker was stopped goes to the next one, however often that happens; other errors are limited."""
+
+    def get_retry_decision(self, *, exception: BaseException, job: procrastinate.jobs.Job) -> RetryDecision | None:
+        """Whether the queue keeps its entry; `job.attempts` counts the starts before this one, whatever ended them."""
+        stopped = isinstance(exception, asyncio.CancelledError)
+        return RetryDecision() if stopped or job.attempts < MOST_ATTEMPTS else None
+
+
+@app.task(name="run_job", queue="cpu", pass_context=True, retry=Retry())
 async def run_job(context: JobContext, job_id: int) -> None:
     """Run a job in a process of its own until it ends, is cancelled, or this worker stops."""
     sessions: sessionmaker[Session] = context.additional_context["sessions"]
-    attempt = await asyncio.to_thread(database.persist, partial(_begin, sessions, job_id))
+    begin = partial(_begin, sessions, job_id, str(context.worker_name))
+    attempt = await asyncio.to_thread(database.persist, begin)
     if attempt is None:
         return
     lifeline = children.Lifeline()
@@ -116,15 +132,27 @@ async def run_job(context: JobContext, job_id: int) -> None:
         lifeline.close()
     end = partial(_end, sessions, job_id, attempt, cancelled, process.returncode, errors)
     await asyncio.to_thread(database.persist, end)
+    await asyncio.to_thread(database.persist, partial(context.additional_context["follow_up"], sessions))
 
 
-async def sweep_for_ever(worker: procrastinate.App, sessions: sessionmaker[Session]) -> None:
-    """Take up jobs whose worker died, and close those that the queue has given up."""
+def why_failed(errors: str, status: int | None) -> str:
+    """What a process says of its failure: the end of its standard error, without what each line of it begins with."""
+    reason = re.sub(r"^error: ", "", errors.strip(), flags=re.MULTILINE)
+    return reason[-ERROR_TAIL:] or f"the process ended with status {status} and said nothing"
+
+
+async def sweep_for_ever(worker: procrastinate.App, sessions: sessionmaker[Session], follow_up: FollowUp) -> None:
+    """Take up jobs whose worker died, close those that the queue has given up, and begin what follows from others."""
+    looked = 0.0
     while True:
         try:
-            for stalled in await worker.job_manager.get_stalled_jobs(seconds_since_heartbeat=STALLED_SECONDS):
+            found = await worker.job_manager.get_stalled_jobs(seconds_since_heartbeat=STALLED_SECONDS)
+            # After this host has slept, or the database was away, all look dead until their next heartbeat.
+            paused, looked = time.time() - looked > STALLED_SECONDS, time.time()
+            for stalled in () if paused else found:
                 await asyncio.to_thread(_take_up, sessions, stalled)
             await asyncio.to_thread(_close_lost, sessions)
+            await asyncio.to_thread(follow_up, sessions)
         except (OperationalError, ConnectorException) as error:
             _log.warning("the database does not answer (%s); looking for stalled jobs again soon", error)
         await asyncio.sleep(HEARTBEAT_SECONDS)
@@ -143,7 +171,7 @@ async def _start(
     )
 
 
-def _begin(sessions: sessionmaker[Session], job_id: int) -> int | None:
+def _begin(sessions: sessionmaker[Session], job_id: int, worker: str) -> int | None:
     """Start an attempt; None where the job has ended, or was cancelled."""
     with sessions.begin() as db:
         job = db.scalar(select(Job).where(Job.id == job_id).with_for_update())
@@ -152,7 +180,7 @@ def _begin(sessions: sessionmaker[Session], job_id: int) -> int | None:
         if job.cancel_requested:
             job.status, job.finished_at = "cancelled", func.now()
             return None
-        job.attempt += 1
+        job.attempt, job.worker = job.attempt + 1, worker
         job.status, job.started_at, job.task, job.done, job.total = "running", func.now(), "", 0, 0
         if job.attempt > 1:
             job.log = [*job.log, f"started again, attempt {job.attempt}"]
@@ -193,6 +221,15 @@ def _cancel_requested(sessions: sessionmaker[Session], job_id: int) -> bool:
 def _put_back(sessions: sessionmaker[Session], job_id: int, attempt: int) -> None:
     with contextlib.suppress(SupersededError), sessions.begin() as db:
         write(db, job_id, attempt, {Job.status: "queued"})
+        _end_if_wished(db, job_id)
+
+
+def _end_if_wished(db: Session, job_id: int) -> bool:
+    """Whether a job that waits again was to be cancelled, and is now: there may be nobody who would begin it."""
+    wished = bool(db.scalar(select(Job.cancel_requested).where(Job.id == job_id)))
+    if wished:
+        cancel(db, job_id)
+    return wished
 
 
 def _end(
@@ -202,8 +239,7 @@ def _end(
     if cancelled:
         values: dict[Any, Any] = {Job.status: "cancelled"}
     else:
-        reason = errors.strip()[-ERROR_TAIL:] or f"the process ended with status {status} and said nothing"
-        values = {Job.status: "failed", Job.error: reason.removeprefix("error: ")}
+        values = {Job.status: "failed", Job.error: why_failed(errors, status)}
     with contextlib.suppress(SupersededError), sessions.begin() as db:
         write(db, job_id, attempt, values | {Job.finished_at: func.now()})
 
@@ -212,11 +248,20 @@ _GIVE_UP = text("UPDATE procrastinate_jobs SET status = 'failed' WHERE id = :id 
 
 
 def _take_up(sessions: sessionmaker[Session], stalled: procrastinate.jobs.Job) -> None:
-    """Queue a stalled job anew. A worker that only slept may still end its old entry: that changes nothing then."""
+    """Queue a stalled job anew, or end it if that is wished.
+
+    A worker that only slept may still end its old entry, and its attempt may report: neither changes anything then.
+    """
     with sessions.begin() as db:
-        if db.scalar(_GIVE_UP, {"id": stalled.id}) is not None:
-            job = db.get_one(Job, stalled.task_kwargs["job_id"])
-            enqueue(db, job, "gpu" if stalled.queue == "gpu" else "cpu")
+        if db.scalar(_GIVE_UP, {"id": stalled.id}) is None:
+            return
+        job = db.scalars(select(Job).where(Job.id == stalled.task_kwargs["job_id"]).with_for_update()).one()
+        if job.status not in ("queued", "running"):
+            return
+        job.status = "queued"
+        db.flush()
+        if not _end_if_wished(db, job.id):
+            enqueue(db, job)
 
 
 _LOST = text(

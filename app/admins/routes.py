@@ -5,11 +5,13 @@ from pathlib import Path
 from typing import Literal
 
 from fastapi import APIRouter, Depends, Request
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, field_validator
+from pydantic_core import PydanticCustomError
 from starlette.responses import Response
 
 from app import database, studies
-from app.admins import calibrations, jobs, rankings
+from app.admins import calibrations, jobs, prerun_views, preruns, rankings
+from app.admins.prerun_views import PrerunView
 from app.experimenters import views
 from app.experimenters.routes import Found
 from app.experimenters.tallies import Voters
@@ -28,6 +30,20 @@ class Import(BaseModel):
 
     workspace: Path = Field(description="The workspace folder that `discern run` made, as the server sees it.")
     name: str | None = Field(default=None, description="Of the study in addresses; made from its title by default.")
+
+
+class Start(BaseModel):
+    """A study file on the server whose outputs workers make."""
+
+    study_file: Path = Field(description="An absolute path, as the server and the workers see it.")
+    images_per_part: int = Field(default=50, ge=1, le=100_000, description="How many a worker is given at a time.")
+
+    @field_validator("study_file")
+    @classmethod
+    def _is_absolute(cls, path: Path) -> Path:
+        if not path.is_absolute():
+            raise PydanticCustomError("absolute", "give an absolute path, which means the same on every host")
+        return path
 
 
 class StudyChange(BaseModel):
@@ -104,8 +120,21 @@ class UserView(BaseModel):
 
 @router.get("/admin", include_in_schema=False)
 def admin_page(request: Request, db: Transaction) -> Response:
-    """Studies to import, users to invite."""
-    return page(request, db, "admins/admin.html", studies=views.all_studies(db), users=_users(db))
+    """Studies to import, pre-runs to start, users to invite."""
+    return page(
+        request,
+        db,
+        "admins/admin.html",
+        studies=views.all_studies(db),
+        preruns=prerun_views.all_preruns(db),
+        users=_users(db),
+    )
+
+
+@router.get("/preruns/{prerun}", include_in_schema=False)
+def prerun_page(request: Request, db: Transaction, prerun: int) -> Response:
+    """How far a pre-run is, what it left out, and what can be done about it."""
+    return page(request, db, "admins/prerun.html", prerun=prerun_views.prerun(db, preruns.find(db, prerun)))
 
 
 @router.get("/studies/{study}/manage", include_in_schema=False)
@@ -128,6 +157,37 @@ def manage_page(request: Request, db: Transaction, found: Found) -> Response:
 def import_study(wanted: Import, db: Transaction, store: Images) -> StudyView:
     """Import a workspace; the same one again changes nothing."""
     return views.study(db, studies.import_workspace(db, store, wanted.workspace, name=wanted.name))
+
+
+@router.get("/api/preruns")
+def list_preruns(db: Transaction) -> list[PrerunView]:
+    """All pre-runs, newest first."""
+    return prerun_views.all_preruns(db)
+
+
+@router.post("/api/preruns", status_code=201)
+def start_prerun(wanted: Start, db: Transaction, user: Admin) -> PrerunView:
+    """Let workers make the outputs that a study file asks for and its workspace misses, and then select pairs."""
+    made = preruns.start(db, wanted.study_file, images_per_part=wanted.images_per_part, created_by=user.name)
+    return prerun_views.prerun(db, made)
+
+
+@router.get("/api/preruns/{prerun}")
+def read_prerun(db: Transaction, prerun: int) -> PrerunView:
+    """How far a pre-run is, how fast it goes, and what it left out."""
+    return prerun_views.prerun(db, preruns.find(db, prerun))
+
+
+@router.post("/api/preruns/{prerun}/cancel")
+def cancel_prerun(db: Transaction, prerun: int) -> PrerunView:
+    """Stop all that a pre-run does; what is finished is kept. One that has ended stays as it is."""
+    return prerun_views.prerun(db, preruns.cancel(db, prerun))
+
+
+@router.post("/api/preruns/{prerun}/resume")
+def resume_prerun(db: Transaction, prerun: int) -> PrerunView:
+    """Do what is still missing of a pre-run that has ended, by its study file as it is now."""
+    return prerun_views.prerun(db, preruns.resume(db, prerun))
 
 
 @router.patch("/api/studies/{study}")

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import procrastinate
 
 from app import database
-from app.admins import jobs
+from app.admins import jobs, preruns
 from app.admins.jobs import Queue
 
 
@@ -27,15 +27,20 @@ async def _run(url: str, queues: Sequence[Queue], environment: dict[str, str]) -
     sessions = database.sessions(url)
     worker = jobs.app.with_connector(procrastinate.PsycopgConnector(conninfo=database.psycopg_url(url)))
     async with worker.open_async():
-        sweeping = asyncio.create_task(jobs.sweep_for_ever(worker, sessions))
+        sweeping = asyncio.create_task(jobs.sweep_for_ever(worker, sessions, preruns.follow_up))
         working = asyncio.create_task(
             worker.run_worker_async(
                 queues=list(queues),
+                concurrency=1,
                 name=f"{platform.node()}-{os.getpid()}",
                 shutdown_graceful_timeout=0,
                 update_heartbeat_interval=jobs.HEARTBEAT_SECONDS,
                 stalled_worker_timeout=jobs.STALLED_SECONDS,
-                additional_context={"sessions": sessions, "environment": environment},
+                additional_context={
+                    "sessions": sessions,
+                    "environment": environment,
+                    "follow_up": preruns.follow_up,
+                },
             )
         )
         # Neither may end before the other: if one fails, so does the worker, and whoever runs it starts another.
