@@ -1,6 +1,7 @@
 """Every `discern` verb: parse, call one stage, print."""
 
 import contextlib
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -59,14 +60,71 @@ def init(
 
 
 @commands.command()
-def run(study: Annotated[Path, typer.Argument(help="The study file.")]) -> None:
+def run(
+    study: Annotated[Path, typer.Argument(help="The study file.")],
+    engine: Annotated[
+        str | None, typer.Option(help="local or ray, instead of what the study file says.", show_default=False)
+    ] = None,
+) -> None:
     """From LR images to selected pairs: ingest, super-resolution, selection. What is finished is not done again."""
     from app import runs
 
+    if engine not in (None, "local", "ray"):
+        raise DiscernError(f"--engine: {engine!r} is not known; choose local or ray")
     with console.progress_display() as progress:
-        summary = runs.run(study, progress)
-    console.print_problems(summary.problems)
+        summary = runs.run(study, progress, engine="ray" if engine == "ray" else "local" if engine else None)
+    console.print_problems(summary.problems, summary.end.left_out)
     for line in summary.lines():
+        console.out.print(line, markup=False, soft_wrap=True)
+
+
+method_commands = typer.Typer(pretty_exceptions_enable=False, invoke_without_command=True)
+commands.add_typer(method_commands, name="methods", help="Super-resolution methods: which there are, what they need.")
+
+StudyOption = Annotated[Path | None, typer.Option("--study", help="Judge by what this study file gives.")]
+
+
+@method_commands.callback()
+def list_methods(context: typer.Context, study: StudyOption = None) -> None:
+    """List the methods of the catalogue: kind, licence, what is installed and what is missing."""
+    from app import methods
+
+    if context.invoked_subcommand is None:
+        methods.show(console.out, study)
+
+
+@method_commands.command("check")
+def check_method(
+    method: Annotated[str, typer.Argument(help="Its id in the catalogue.")], study: StudyOption = None
+) -> None:
+    """Say what still has to be done to run a method; exit status 1 where something is left to do."""
+    from app import methods
+
+    if not methods.show_check(console.out, method, study):
+        raise typer.Exit(1)
+
+
+@commands.command()
+def figures(
+    study: Annotated[Path, typer.Argument(help="The study file.")],
+    image: Annotated[
+        list[str] | None,
+        typer.Option(help="Stem of an LR image; by default the 12 that are in most selected pairs.", metavar="STEM"),
+    ] = None,
+    crop: Annotated[
+        str | None,
+        typer.Option(help="In LR pixels; by default where the methods disagree most.", metavar="X,Y,WIDTH,HEIGHT"),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder; by default `figures` in the workspace.")] = None,
+) -> None:
+    """Write figures: all outputs of an LR image with linked crops, as a page, and for print as PNG and PDF."""
+    from app import crops
+    from app import figures as writing
+
+    place = None if crop is None else crops.parse(crop)
+    with console.progress_display() as progress:
+        written = writing.write(study, image or (), crop=place, out=out, progress=progress)
+    for line in written.lines():
         console.out.print(line, markup=False, soft_wrap=True)
 
 
@@ -169,8 +227,11 @@ def web(
 @commands.command()
 def worker(
     queue: Annotated[list[str] | None, typer.Option(help="Queue to work on: cpu or gpu; both by default.")] = None,
+    gpu: Annotated[
+        str | None, typer.Option(help="The one GPU that jobs may see, by number or UUID; start a worker for each.")
+    ] = None,
 ) -> None:
-    """Do jobs, such as calibrations, from the database at DATABASE_URL; on as many hosts as you like."""
+    """Do jobs (outputs of pre-runs, calibrations), one at a time, from the database at DATABASE_URL; on any host."""
     from app import children, config
     from app.admins import jobs
     from app.admins import worker as workers
@@ -178,10 +239,14 @@ def worker(
     unknown = set(queue or ()) - set(jobs.QUEUES)
     if unknown:
         raise DiscernError(f"--queue: {min(unknown)!r} is not known; choose {' or '.join(jobs.QUEUES)}")
+    if gpu is not None and ("," in gpu or not gpu.strip()):
+        raise DiscernError(f"--gpu: {gpu!r} is not one GPU; start a worker for each, such as --gpu 0 and --gpu 1")
     children.follow_parent()
     settings = config.load()
     url = _database_url("worker")
     environment = {"DATABASE_URL": url, "DISCERN_HOME": str(settings.home.resolve())}
+    if gpu is not None:
+        environment["CUDA_VISIBLE_DEVICES"] = gpu.strip()
     workers.run(url, [name for name in jobs.QUEUES if not queue or name in queue], environment)
 
 
@@ -189,13 +254,14 @@ def worker(
 def job(number: int, attempt: int) -> None:
     """Do one attempt of a job; started by a worker."""
     from app import children, config, database
-    from app.admins import calibrations, jobs
-    from app.store import Store
+    from app.admins import jobs, work
 
+    # Asked to stop, it ends what it has started, and keeps what is finished.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     children.follow_parent()
     # Superseded: whoever cancelled or took over the job has said so in its row.
     with contextlib.suppress(jobs.SupersededError):
-        calibrations.run(database.sessions(_database_url("job")), Store(config.load().store_url), number, attempt)
+        work.run(database.sessions(_database_url("job")), config.load(), number, attempt)
 
 
 @commands.command()

@@ -1,12 +1,27 @@
 """What the command shows while it works and when it is done."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
+from rich import box
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    ProgressColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.progress import Progress as RichProgress
+from rich.table import Table
+from rich.text import Text
 
+from pipelines.problems import Problem
 from pipelines.progress import Progress
 
 out = Console(highlight=False)
@@ -19,6 +34,23 @@ def say(message: str) -> None:
     out.file.flush()
 
 
+class RateColumn(ProgressColumn):
+    """How fast it goes: items a second or, where they are slower, a minute or an hour."""
+
+    def render(self, task: Task) -> Text:
+        """The rate over the last items, or over all of a task that is done."""
+        per_second = task.completed / task.finished_time if task.finished_time else task.speed
+        return Text(rate(per_second) if per_second else "", style="progress.data.speed")
+
+
+def rate(per_second: float) -> str:
+    """A rate in the unit that gives at least one item: 12.3/s, 30.0/min, 3.6/h."""
+    for factor, unit in ((1, "s"), (60, "min")):
+        if per_second * factor >= 1:
+            return f"{per_second * factor:.1f}/{unit}"
+    return f"{per_second * 3600:.1f}/h"
+
+
 @contextmanager
 def progress_display() -> Iterator[Progress]:
     """Show a bar for every task that reports; on standard error, so that output can be piped."""
@@ -26,6 +58,7 @@ def progress_display() -> Iterator[Progress]:
         TextColumn("{task.description:<24}"),
         BarColumn(),
         MofNCompleteColumn(),
+        RateColumn(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
@@ -45,10 +78,22 @@ def progress_display() -> Iterator[Progress]:
             bars.stop()
 
 
-def print_problems(problems: Iterable[str], *, most: int = 20) -> None:
-    """List what was left out, on standard error; the rest is counted."""
-    problems = list(problems)
+def print_problems(problems: Sequence[Problem], table: Path, *, most: int = 20) -> None:
+    """What was left out, as a table on standard error; of many, the first ones.
+
+    Args:
+        problems: to print; nothing is printed for none.
+        table: the file that lists all.
+        most: rows to print.
+    """
+    if not problems:
+        return
+    shown = Table("stage", "image", "method", "left out because", box=box.SIMPLE, header_style="bold", expand=True)
     for problem in problems[:most]:
-        err.print(f"left out: {problem}", style="yellow", markup=False, soft_wrap=True)
-    if len(problems) > most:
-        err.print(f"... and {len(problems) - most} more; the workspace's provenance lists all", style="yellow")
+        reason = problem.reason.splitlines()[0]  # an upstream program's last words follow
+        reason = reason.removeprefix(f"{problem.image}: ").removeprefix(f"{problem.method}: ")
+        image = Path(problem.image).name if problem.stage == "ingest" else problem.image
+        shown.add_row(problem.stage, escape(image), escape(problem.method), escape(reason))
+    err.print(shown, style="yellow")
+    more = f"{len(problems) - most} more; " if len(problems) > most else ""
+    err.print(f"{len(problems)} left out; {more}all are in {table}", style="yellow", markup=False, soft_wrap=True)

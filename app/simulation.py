@@ -19,11 +19,11 @@ from typing import Any
 import httpx
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import select
+from sqlalchemy import or_, select
 from sqlalchemy.orm import Session, sessionmaker
 
 from app import studies
-from app.models import LowResolutionImage, Output, Study
+from app.models import LowResolutionImage, Output, Pair, Study
 from pipelines import images
 from pipelines.errors import DiscernError
 from pipelines.progress import Progress
@@ -205,10 +205,12 @@ def write_quality(path: Path, stems: Sequence[str], methods: Sequence[str], qual
 
 
 def _world(db: Session, study: Study, quality: Path | None, seed: int) -> World:
+    # Only what subjects are shown: a quality file need not know the rest, and equal pixels are told apart by pairs.
+    shown = select(Pair.id).where(or_(Pair.first_output_id == Output.id, Pair.second_output_id == Output.id)).exists()
     query = (
         select(Output.sha256, LowResolutionImage.stem, Output.method_position)
         .join(LowResolutionImage, Output.low_resolution_image_id == LowResolutionImage.id)
-        .where(Output.study_id == study.id)
+        .where(Output.study_id == study.id, shown)
     )
     of_pixels: dict[str, list[Place]] = {}
     for pixels, stem, method in db.execute(query):

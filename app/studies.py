@@ -1,22 +1,21 @@
 """A study's life on the server: imported from a workspace, opened, closed; its consent text and its invitations."""
 
 import re
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import pandas as pd
-from sqlalchemy import func, insert, select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from app import study_import
 from app.errors import UnknownError
-from app.models import Consent, Invite, LowResolutionImage, Method, Output, Pair, Study, Subject, Tally
+from app.models import Consent, Invite, Output, Pair, Study, Subject
 from app.security.sessions import new_token
 from app.store import Store
 from pipelines import study as study_files
 from pipelines.errors import DiscernError
 from pipelines.progress import Progress, silent
-from pipelines.selection import selected
 from pipelines.workspace import Workspace
 
 State = Literal["open", "closed"]
@@ -47,31 +46,35 @@ def import_workspace(
 ) -> Study:
     """Fill the database and the store with what subjects will vote on.
 
-    The same workspace again changes nothing, except where it lies now, and puts back images that the store has lost.
+    The same workspace again changes nothing, except where it lies now, adds outputs that were made since, and puts back
+    images that the store has lost.
 
     Args:
         db: its transaction holds all of it, or none.
-        store: gets the LR images and the outputs of the selected pairs.
+        store: gets the LR images of the selected pairs and all their outputs.
         folder: the workspace that `discern run` made.
         name: of the study in addresses; by default, made from the study file's.
         progress: called after each image.
 
     Raises:
-        DiscernError: the folder is no workspace, nothing is selected in it, an image is damaged, or another study has
-            the name.
+        DiscernError: the folder is no workspace, somebody works in it alone, nothing is selected in it, an image is
+            damaged, or another study has the name.
     """
     description = study_files.recorded(folder)
     workspace = Workspace(description.workspace)
-    pairs = _selected_pairs(workspace)
     name = _checked_name(name or slug(description.name))
     existing = db.scalar(select(Study).where(Study.name == name))
+    # Whoever works there alone, as a selection does, replaces files that are read here.
+    with workspace.lock(shared=True):
+        contents = study_import.read(workspace, description.method_ids)
+        if existing is not None:
+            _check_same(db, existing, contents.pairs, folder)
+        sizes = study_import.store_images(workspace, store, contents, progress)
     if existing is not None:
-        _check_same(db, existing, pairs, folder)
-        _store_images(workspace, store, pairs, progress)
+        study_import.insert_outputs(db, existing, contents, sizes)
         # The folder may have been moved: from now on it is looked for here.
         existing.workspace, existing.description = str(description.workspace), description.model_dump(mode="json")
         return existing
-    sizes = _store_images(workspace, store, pairs, progress)
     study = Study(
         name=name,
         title=description.name,
@@ -81,7 +84,7 @@ def import_workspace(
     db.add(study)
     db.flush()
     db.add(Consent(study_id=study.id, text=CONSENT))
-    _insert_pairs(db, study, description.method_ids, pairs, sizes)
+    study_import.insert_all(db, study, description.method_ids, contents, sizes)
     return study
 
 
@@ -155,13 +158,6 @@ def _checked_name(name: str) -> str:
     return name
 
 
-def _selected_pairs(workspace: Workspace) -> pd.DataFrame:
-    pairs = selected.manifest(workspace).read()
-    if pairs.empty:
-        raise DiscernError(f"{workspace.root}: no pairs were selected; run the study to its end with `discern run`")
-    return pairs.drop_duplicates(["stem", "method_a", "method_b"])
-
-
 def _check_same(db: Session, study: Study, pairs: pd.DataFrame, folder: Path) -> None:
     first, second = Output.__table__.alias(), Output.__table__.alias()
     query = (
@@ -176,91 +172,3 @@ def _check_same(db: Session, study: Study, pairs: pd.DataFrame, folder: Path) ->
             f"{folder}: another study is called {study.name!r}, with other pairs, and its votes belong to those; "
             "give a name of its own to this one"
         )
-
-
-def _store_images(
-    workspace: Workspace, store: Store, pairs: pd.DataFrame, progress: Progress
-) -> dict[str, tuple[int, int]]:
-    """Copy every image that a trial or an experimenter will see, after a check of its pixels; returns their sizes."""
-    hashes = sorted(set(pairs["image"]) | set(pairs["output_a"]) | set(pairs["output_b"]))
-    sizes = {}
-    for done, sha256 in enumerate(hashes, 1):
-        height, width = workspace.get_image(sha256).shape[:2]
-        store.put_image(sha256, workspace.image_path(sha256))
-        sizes[sha256] = (width, height)
-        progress("storing images", done, len(hashes))
-    return sizes
-
-
-def _insert_pairs(
-    db: Session, study: Study, methods: Sequence[str], pairs: pd.DataFrame, sizes: dict[str, tuple[int, int]]
-) -> None:
-    """In flow order: methods, LR images, outputs, pairs, and a tally for people and one for simulated subjects."""
-    position = {method: index for index, method in enumerate(methods)}
-    db.execute(insert(Method), [{"study_id": study.id, "position": i, "name": m} for m, i in position.items()])
-    images = _insert_images(db, study, pairs, sizes)
-    outputs = _insert_outputs(db, study, pairs, images, position, sizes)
-    rows = [_pair(study, row, images, outputs, position) for row in pairs.to_dict("records")]
-    keys = db.scalars(insert(Pair).returning(Pair.id), rows).all()
-    db.execute(insert(Tally), [{"pair_id": key, "simulated": s} for key in keys for s in (False, True)])
-
-
-def _insert_images(db: Session, study: Study, pairs: pd.DataFrame, sizes: dict[str, tuple[int, int]]) -> dict[str, int]:
-    rows = [
-        {"study_id": study.id, "stem": stem, "sha256": sha256, "width": sizes[sha256][0], "height": sizes[sha256][1]}
-        for stem, sha256 in sorted(set(zip(pairs["stem"], pairs["image"], strict=True)))
-    ]
-    made = db.execute(insert(LowResolutionImage).returning(LowResolutionImage.stem, LowResolutionImage.id), rows)
-    return dict(made.all())
-
-
-def _insert_outputs(
-    db: Session,
-    study: Study,
-    pairs: pd.DataFrame,
-    images: dict[str, int],
-    position: dict[str, int],
-    sizes: dict[str, tuple[int, int]],
-) -> dict[tuple[int, int], int]:
-    """The key of each output by LR image and method."""
-    sides = [
-        pairs[["stem", f"method_{side}", f"output_{side}"]].set_axis(["stem", "method", "sha256"], axis=1)
-        for side in "ab"
-    ]
-    rows = [
-        {
-            "study_id": study.id,
-            "low_resolution_image_id": images[row["stem"]],
-            "method_position": position[row["method"]],
-            "sha256": row["sha256"],
-            "width": sizes[row["sha256"]][0],
-            "height": sizes[row["sha256"]][1],
-        }
-        for row in pd.concat(sides).drop_duplicates(["stem", "method"]).to_dict("records")
-    ]
-    made = db.execute(insert(Output).returning(Output.low_resolution_image_id, Output.method_position, Output.id), rows)
-    return {(image, method): key for image, method, key in made}
-
-
-def _pair(
-    study: Study,
-    row: dict[Any, Any],
-    images: dict[str, int],
-    outputs: dict[tuple[int, int], int],
-    position: dict[str, int],
-) -> dict[str, Any]:
-    image = images[row["stem"]]
-    first, second = sorted((position[row["method_a"]], position[row["method_b"]]))
-    return {
-        "study_id": study.id,
-        "low_resolution_image_id": image,
-        "first": first,
-        "second": second,
-        "first_output_id": outputs[image, first],
-        "second_output_id": outputs[image, second],
-        "group": row["group"],
-        "rank": row["rank"],
-        "distance": row["distance"],
-        "semantics": row["semantics"],
-        "score": row["score"],
-    }

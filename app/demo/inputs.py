@@ -76,7 +76,7 @@ def versions(patch: Patch) -> Iterator[tuple[str, Pixels]]:
         yield f"jpeg{quality}", degradation.jpeg(patch.pixels, quality)
     small = low_resolution(patch)
     for algorithm in ALGORITHMS:
-        yield algorithm, Interpolation(algorithm, algorithm, SCALE).upscale(patch.stem, small)
+        yield algorithm, Interpolation(algorithm, algorithm, SCALE).upscale(patch.stem, small).pixels
 
 
 def ratings(scores: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -60,7 +60,7 @@ class Result:
         return {
             "images": self.run.images.images,
             "outputs": self.run.outputs.outputs,
-            "pairs": self.run.pairs.pairs,
+            "pairs": self.run.end.pairs.pairs,
             "votes": self.ranking.votes,
             "ranking": self.ranking.as_dict(),
             "quality_model": {"cross_validated_srcc": self.pretraining.srcc},

@@ -14,7 +14,7 @@ def show(result: Result, out: Console) -> None:
     out.print()
     out.print(
         f"{run.images.images} LR images, {run.outputs.outputs} outputs of {len(study.methods)} methods, "
-        f"{run.pairs.pairs} pairs selected, {result.ranking.votes} votes by {SUBJECTS} simulated subjects",
+        f"{run.end.pairs.pairs} pairs selected, {result.ranking.votes} votes by {SUBJECTS} simulated subjects",
         soft_wrap=True,
     )
     _heading(out, "Ranking (Thurstone)")

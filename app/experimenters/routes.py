@@ -1,6 +1,7 @@
 """Pages and requests of experimenters: studies, the live matrix, pairs, and reading rankings and calibrations."""
 
 import json
+import re
 from functools import partial
 from typing import Annotated, Any
 
@@ -10,7 +11,7 @@ from starlette.responses import Response, StreamingResponse
 
 from app import studies
 from app.errors import UnknownError
-from app.experimenters import charts, live, tallies, views
+from app.experimenters import charts, comparisons, live, tallies, views
 from app.experimenters.tallies import Voters
 from app.experimenters.views import CalibrationView, Matrix, RankingView, StudyView
 from app.models import Study
@@ -80,12 +81,27 @@ def pairs_page(
 
 
 @router.get("/studies/{study}/images/{sha256}.png", include_in_schema=False)
-def image(sha256: str, db: Transaction, found: Found, store: Images) -> Response:
+def image(request: Request, sha256: str, db: Transaction, found: Found, store: Images) -> Response:
     """An LR image or an output, by the hash of its pixels."""
+    if not re.fullmatch("[0-9a-f]{64}", sha256):  # a stem may end in .png, too
+        return comparison_page(request, f"{sha256}.png", db, found, store)
     if not tallies.holds_image(db, found, sha256):
         raise UnknownError("this study holds no such image")
     headers = {"Cache-Control": "private, max-age=31536000, immutable"}
     return Response(store.image(sha256), media_type="image/png", headers=headers)
+
+
+@router.get("/studies/{study}/images/{stem}", include_in_schema=False)
+def comparison_page(request: Request, stem: str, db: Transaction, found: Found, store: Images) -> Response:
+    """All outputs of one LR image, with linked crops."""
+    return page(
+        request,
+        db,
+        "experimenters/comparison.html",
+        study=found,
+        comparison=comparisons.comparison(db, store, found, stem),
+        address=partial(tallies.image_address, found),
+    )
 
 
 @router.get("/studies/{study}/rankings/{ranking}", include_in_schema=False)

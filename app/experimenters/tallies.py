@@ -164,9 +164,9 @@ def cell(db: Session, study: Study, first: int, second: int, voters: Voters) -> 
                 "stem": low_resolution.stem,
                 "group": pair.group,
                 "rank": pair.rank,
-                "low_resolution": _url(study, low_resolution.sha256),
-                "first_image": _url(study, one.sha256),
-                "second_image": _url(study, other.sha256),
+                "low_resolution": image_address(study, low_resolution.sha256),
+                "first_image": image_address(study, one.sha256),
+                "second_image": image_address(study, other.sha256),
                 "width": one.width,
                 "height": one.height,
                 "distance": pair.distance,
@@ -188,6 +188,11 @@ def holds_image(db: Session, study: Study, sha256: str) -> bool:
     return any(key is not None for key in found)
 
 
+def image_address(study: Study, sha256: str) -> str:
+    """Where experimenters see an image of the study."""
+    return f"/studies/{study.name}/images/{sha256}.png"
+
+
 def _log(study: Study, voters: Voters | None) -> Select[Vote, Trial, Pair, Subject, str]:
     query = (
         select(Vote, Trial, Pair, Subject, LowResolutionImage.stem)
@@ -199,10 +204,6 @@ def _log(study: Study, voters: Voters | None) -> Select[Vote, Trial, Pair, Subje
         .order_by(Vote.id)
     )
     return query if voters is None else query.where(Trial.simulated == (voters == "simulated"))
-
-
-def _url(study: Study, sha256: str) -> str:
-    return f"/studies/{study.name}/images/{sha256}.png"
 
 
 def _csv_line(values: Any) -> str:
