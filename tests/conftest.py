@@ -3,15 +3,21 @@
 import os
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 from hypothesis import settings
 from PIL import Image
 
+from pipelines import executor
 from pipelines.images import Pixels
+from pipelines.study import Execution
+
+if TYPE_CHECKING:
+    from spandrel.architectures.Compact import Compact
 
 # Speed is not what these tests are about; in CI the same examples are tried every time.
 settings.register_profile("discern", deadline=None, derandomize="CI" in os.environ)
@@ -25,6 +31,14 @@ def sample_data() -> Path:
     if not folder:
         pytest.skip("DISCERN_SAMPLE_DATA is not set: this test needs the folder of real inputs")
     return Path(folder).resolve()
+
+
+@pytest.fixture(scope="module")
+def kept_ray() -> Iterator[None]:
+    """The tests of a module that use Ray find the one that the first of them has started."""
+    pytest.importorskip("ray", reason="the Ray engine is an optional extra")
+    with executor.kept(Execution(engine="ray")):
+        yield
 
 
 def textured(seed: int, height: int = 24, width: int = 32) -> Pixels:
@@ -42,6 +56,17 @@ def save(path: Path, pixels: Pixels) -> Path:
     return path
 
 
+def write_network(path: Path, upscale: int = 4, channels: int = 3) -> "Compact":
+    """Write a checkpoint of a small random network that spandrel recognises; returns the network."""
+    import torch
+    from spandrel.architectures.Compact import Compact
+
+    torch.manual_seed(0)
+    network = Compact(num_in_ch=channels, num_out_ch=channels, num_feat=8, num_conv=2, upscale=upscale)
+    torch.save({"params": network.state_dict()}, path)
+    return network.eval()
+
+
 # The third method of the study made slow: on 24 images of 200 x 200 it works for some seconds.
 SLOW = {'"bicubic_unsharp"': '"bicubic_nonlocal_means"'}
 SLOW_IMAGES, SLOW_SIZE = 24, (200, 200)
@@ -51,7 +76,9 @@ def wait_until_half_way(process: "subprocess.Popen[str]", workspace: Path) -> No
     """Wait until a run of the slow study has made and recorded outputs of two methods and begun with the third."""
     deadline = time.monotonic() + 120
     outputs = workspace / "manifests" / "outputs"
-    while sum(1 for _ in (workspace / "images").rglob("*.png")) < 3 * SLOW_IMAGES + 2 or not any(outputs.glob("*.p*")):
+    while sum(1 for _ in (workspace / "images").rglob("*.png")) < 3 * SLOW_IMAGES + 2 or not any(
+        outputs.glob("*.jsonl")
+    ):
         assert process.poll() is None, "the run ended before it could be stopped"
         assert time.monotonic() < deadline, "the run made no progress"
 

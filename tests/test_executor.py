@@ -1,24 +1,34 @@
 """The executor: every item has an outcome, mistakes stay with their item, bugs stop the run, on both engines."""
 
+import os
+import signal
 import subprocess
 import sys
 import threading
 from concurrent.futures import Future, wait
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pyarrow as pa
 import pytest
-import torch
 
 from pipelines import executor
 from pipelines.errors import DiscernError
 from pipelines.progress import silent
-from pipelines.study import Execution
-from pipelines.workspace import Workspace
+from pipelines.study import Engine, Execution
+from pipelines.workspace import StorageError, Workspace
 
-ENGINES = ["local", "ray"]
 SCHEMA = pa.schema({"item": pa.int64(), "square": pa.int64()})
+
+
+@pytest.fixture(params=["local", "ray"])
+def engine(request: pytest.FixtureRequest) -> Engine:
+    """Each engine, one after the other."""
+    name: Engine = request.param
+    if name == "ray":
+        request.getfixturevalue("kept_ray")
+    return name
 
 
 def square(item: int) -> int:
@@ -31,18 +41,72 @@ def bug(item: int) -> int:
     return 1 // item
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-def test_every_item_has_one_outcome(engine: Literal["local", "ray"]) -> None:
-    if engine == "ray":
-        pytest.importorskip("ray", reason="the Ray engine is an optional extra")
+def test_every_item_has_one_outcome(engine: Engine) -> None:
     outcomes = list(executor.map_items(square, range(20), engine=engine, workers=2))
     assert {o.item: o.value for o in outcomes if o.problem is None} == {i: i * i for i in range(20) if i != 3}
     assert [(o.item, str(o.problem)) for o in outcomes if o.problem is not None] == [(3, "three is not wanted")]
 
 
-def test_a_bug_is_raised_and_not_reported_as_a_problem() -> None:
-    with pytest.raises(ZeroDivisionError):
-        list(executor.map_items(bug, [1, 0, 2], workers=2))
+def test_a_bug_is_raised_and_not_reported_as_a_problem(engine: Engine) -> None:
+    with pytest.raises(ZeroDivisionError) as caught:
+        list(executor.map_items(bug, [1, 0, 2], engine=engine, workers=2))
+    if engine == "ray":
+        assert "return 1 // item" in caught.value.__notes__[0]
+
+
+@dataclass(frozen=True)
+class KillsItsWorker:
+    """Kills the process that has the item 3 in its hands, `times` times; counts on files who does what."""
+
+    folder: Path
+    times: int
+
+    def __call__(self, item: int) -> tuple[int, int]:
+        if item == 3 and len(list(self.folder.glob("died-*"))) < self.times:
+            (self.folder / f"died-{os.getpid()}").touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return item * item, os.getpid()
+
+
+@pytest.mark.usefixtures("kept_ray")
+def test_the_items_of_a_dead_ray_actor_are_done_by_another(tmp_path: Path) -> None:
+    outcomes = list(executor.map_items(KillsItsWorker(tmp_path, 1), range(12), engine="ray", workers=2))
+    values = {outcome.item: outcome.value for outcome in outcomes}
+    assert {item: value and value[0] for item, value in values.items()} == {item: item * item for item in range(12)}
+    (died,) = tmp_path.glob("died-*")
+    assert str(values[3] and values[3][1]) != died.name.removeprefix("died-")
+
+
+@pytest.mark.usefixtures("kept_ray")
+def test_an_item_that_kills_every_ray_actor_is_reported_and_the_rest_goes_on(tmp_path: Path) -> None:
+    outcomes = list(executor.map_items(KillsItsWorker(tmp_path, 1000), range(6), engine="ray", workers=2))
+    assert {outcome.item for outcome in outcomes if outcome.problem is None} == {0, 1, 2, 4, 5}
+    (lost,) = (outcome for outcome in outcomes if outcome.problem is not None)
+    assert (lost.item, str(lost.problem)) == (3, "3: every Ray worker that tried it died; Ray's logs say why")
+
+
+class CountsItsCopies:
+    """Tells which copy of it did an item."""
+
+    def __call__(self, item: int) -> tuple[int, int]:
+        return os.getpid(), id(self)
+
+
+@pytest.mark.usefixtures("kept_ray")
+def test_each_ray_worker_keeps_its_function() -> None:
+    outcomes = executor.map_items(CountsItsCopies(), range(20), engine="ray", workers=2)
+    copies = {outcome.value for outcome in outcomes}
+    assert len(copies) == len({copy[0] for copy in copies if copy}) <= 2
+    assert os.getpid() not in {copy[0] for copy in copies if copy}
+
+
+def test_what_cannot_be_stored_stops_the_run(engine: Engine) -> None:
+    with pytest.raises(StorageError, match="disk is full"):
+        list(executor.map_items(cannot_store, range(100), engine=engine, workers=2))
+
+
+def cannot_store(item: int) -> int:
+    raise StorageError("the disk is full")
 
 
 def test_only_a_few_items_are_in_flight() -> None:
@@ -64,11 +128,23 @@ def test_only_a_few_items_are_in_flight() -> None:
     assert len(started) < 100
 
 
+# torch is not imported above, because every Ray worker would import it, too.
 def test_workers_compute_with_one_thread_each_and_the_caller_keeps_its_own() -> None:
+    import torch
+
     before = torch.get_num_threads()
     outcomes = executor.map_items(lambda _: torch.get_num_threads(), range(8), workers=2)
     assert {outcome.value for outcome in outcomes} == {1}
     assert torch.get_num_threads() == before
+
+
+def test_workers_compute_with_one_thread_each_though_torch_was_told_a_number() -> None:
+    import torch
+
+    # torch tells every new thread the number that it was given, at that thread's first use of it.
+    torch.set_num_threads(torch.get_num_threads())
+    outcomes = executor.map_items(lambda _: torch.get_num_threads(), range(8), workers=2)
+    assert {outcome.value for outcome in outcomes} == {1}
 
 
 LOADS_LIBRARIES = """
@@ -125,7 +201,7 @@ def test_results_that_are_ready_come_before_an_exception_that_is(monkeypatch: py
 def test_filling_reports_progress_and_problems(tmp_path: Path) -> None:
     table = Workspace(tmp_path).manifest("squares", SCHEMA, ["item"])
     calls: list[tuple[str, int, int]] = []
-    problems = executor.fill(
+    failed = executor.fill(
         table,
         rows_of,
         [2, 3, 4],
@@ -133,6 +209,6 @@ def test_filling_reports_progress_and_problems(tmp_path: Path) -> None:
         progress=lambda task, done, total: calls.append((task, done, total)),
         execution=Execution(workers=2),
     )
-    assert problems == ["three is not wanted"]
+    assert [(outcome.item, str(outcome.problem)) for outcome in failed] == [(3, "three is not wanted")]
     assert list(table.read()["square"]) == [4, 16]
     assert calls == [("squares", 1, 3), ("squares", 2, 3), ("squares", 3, 3)]

@@ -1,12 +1,16 @@
 """Decoding: what is accepted, what is converted and noted, what is refused by name."""
 
+import os
 import struct
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
 from pipelines import images
@@ -54,6 +58,44 @@ def test_an_icc_profile_is_converted_to_srgb_and_noted(tmp_path: Path) -> None:
     assert "ICC" in decoded.notes[0]
 
 
+def _profile_that_swaps_red_and_green() -> bytes:
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    return profile.replace(b"rXYZ", b"....").replace(b"gXYZ", b"rXYZ").replace(b"....", b"gXYZ")
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "tiff"])
+@pytest.mark.parametrize("orientation", range(2, 9))
+def test_a_photograph_with_rotation_and_profile_gets_both(tmp_path: Path, suffix: str, orientation: int) -> None:
+    pixels = np.zeros((16, 32, 3), np.uint8)
+    pixels[:, :16], pixels[:8, 16:] = (200, 40, 20), (20, 30, 180)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path, profile = tmp_path / f"photograph.{suffix}", _profile_that_swaps_red_and_green()
+    exact: dict[str, Any] = {"lossless": True} if suffix == "webp" else {"subsampling": 0} if suffix == "jpg" else {}
+    Image.fromarray(pixels).save(path, exif=exif, icc_profile=profile, **exact)
+    decoded = images.decode(path)
+    upright = {  # where row 0 and column 0 lie in the photograph, by the EXIF standard
+        2: pixels[:, ::-1],
+        3: pixels[::-1, ::-1],
+        4: pixels[::-1],
+        5: pixels.swapaxes(0, 1),
+        6: pixels.swapaxes(0, 1)[:, ::-1],
+        7: pixels.swapaxes(0, 1)[::-1, ::-1],
+        8: pixels.swapaxes(0, 1)[::-1],
+    }
+    expected = upright[orientation][..., [1, 0, 2]]
+    assert decoded.pixels.shape == expected.shape
+    assert np.abs(decoded.pixels.astype(int) - expected).max() <= 4  # JPEG's rounding and the profile's
+    assert decoded.notes == ("rotated as its EXIF orientation says", "converted from its ICC profile to sRGB")
+
+
+def test_an_orientation_that_means_nothing_is_not_noted(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 0
+    Image.fromarray(textured(0)).save(tmp_path / "image.png", exif=exif)
+    assert images.decode(tmp_path / "image.png").notes == ()
+
+
 def _text(path: Path) -> None:
     path.write_text("not an image")
 
@@ -71,6 +113,34 @@ def _transparent(path: Path) -> None:
     Image.fromarray(np.dstack([textured(0), np.full((24, 32), 9, np.uint8)])).save(path)
 
 
+def _grey_with_transparency(path: Path) -> None:
+    Image.fromarray(textured(0)).convert("LA").save(path)
+
+
+def _palette_with_transparency(path: Path) -> None:
+    Image.fromarray(textured(0)).quantize(8).save(path, transparency=3)
+
+
+def _cmyk(path: Path) -> None:
+    Image.fromarray(textured(0)).convert("CMYK").save(path, format="JPEG")
+
+
+def _floating_point(path: Path) -> None:
+    Image.fromarray(textured(0)[..., 0].astype(np.float32)).save(path, format="TIFF")
+
+
+def _gif(path: Path) -> None:
+    Image.fromarray(textured(0)).save(path, format="GIF")
+
+
+def _postscript(path: Path) -> None:
+    path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\nshowpage\n")
+
+
+def _bad_profile(path: Path) -> None:
+    Image.fromarray(textured(0)).save(path, icc_profile=b"nonsense")
+
+
 def _sixteen_bits(path: Path) -> None:
     Image.fromarray(np.full((8, 8), 40000, np.uint16)).save(path)
 
@@ -78,10 +148,17 @@ def _sixteen_bits(path: Path) -> None:
 @pytest.mark.parametrize(
     ("write", "expected"),
     [
-        (_text, "not an image"),
-        (_empty, "not an image"),
+        (_text, "not a PNG, JPEG"),
+        (_empty, "not a PNG, JPEG"),
         (_truncated, "damaged"),
         (_transparent, "transparency is not supported"),
+        (_grey_with_transparency, "transparency is not supported"),
+        (_palette_with_transparency, "transparency is not supported"),
+        (_cmyk, "mode CMYK is not supported"),
+        (_floating_point, "mode F is not supported"),
+        (_gif, "not a PNG, JPEG"),
+        (_postscript, "not a PNG, JPEG"),
+        (_bad_profile, "unusable ICC profile"),
         (_sixteen_bits, "16 bits per channel are not supported"),
         (lambda path: None, "no such file"),
     ],
@@ -94,16 +171,18 @@ def test_an_unusable_file_is_refused_by_name(tmp_path: Path, write: Callable[[Pa
     assert str(path) in str(caught.value)
 
 
-def png_of_16_bits(path: Path) -> None:
-    """A PNG of RGB with 16 bits per channel, which Pillow can read but not write."""
-
+def _write_png(path: Path, header: bytes, rows: bytes) -> None:
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
-    header = struct.pack(">IIBBBBB", 4, 4, 16, 2, 0, 0, 0)
-    rows = b"".join(b"\0" + bytes(range(24)) for _ in range(4))
     content = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + content)
+
+
+def png_of_16_bits(path: Path) -> None:
+    """A PNG of RGB with 16 bits per channel, which Pillow can read but not write."""
+    rows = b"".join(b"\0" + bytes(range(24)) for _ in range(4))
+    _write_png(path, struct.pack(">IIBBBBB", 4, 4, 16, 2, 0, 0, 0), rows)
 
 
 def test_what_pillow_would_cut_down_without_a_word_is_refused(tmp_path: Path) -> None:
@@ -116,15 +195,56 @@ def test_what_pillow_would_cut_down_without_a_word_is_refused(tmp_path: Path) ->
         images.decode(tmp_path / "pages.tiff")
 
 
+@pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "tiff", "bmp"])
+@given(data=st.data())
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_damaged_file_gives_pixels_or_one_clear_error(tmp_path: Path, suffix: str, data: st.DataObject) -> None:
+    path = tmp_path / f"image.{suffix}"
+    Image.fromarray(textured(0)).save(path)
+    content = bytearray(path.read_bytes())
+    for _ in range(data.draw(st.integers(1, 4))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    path.write_bytes(content[: data.draw(st.integers(1, len(content)))])
+    try:
+        assert images.decode(path).pixels.ndim == 3
+    except ImageError as error:
+        assert str(error).startswith(f"{path}: ")  # noqa: PT017 - either outcome is right
+
+
+def test_a_one_bit_image_becomes_rgb(tmp_path: Path) -> None:
+    Image.fromarray(textured(0)).convert("1").save(tmp_path / "bits.png")
+    decoded = images.decode(tmp_path / "bits.png")
+    assert set(np.unique(decoded.pixels)) == {0, 255}
+    assert decoded.notes == ("converted from mode 1 to RGB",)
+
+
 def test_a_folder_is_not_called_a_damaged_image(tmp_path: Path) -> None:
     with pytest.raises(ImageError, match="cannot be read"):
         images.decode(tmp_path)
 
 
-def test_a_decompression_bomb_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 500)
-    with pytest.raises(ImageError, match="exceeds limit"):
-        images.decode(save(tmp_path / "image.png", textured(0)))
+def test_a_decompression_bomb_is_refused_unless_its_size_is_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = save(tmp_path / "image.png", textured(0))
+    monkeypatch.setattr(images, "MAX_PIXELS", 24 * 32)
+    assert images.decode(path).pixels.shape == (24, 32, 3)
+    monkeypatch.setattr(images, "MAX_PIXELS", 24 * 32 // 3)
+    with pytest.raises(ImageError, match="32x24 exceeds the limit of 256 pixels") as caught:
+        images.decode(path)
+    assert str(path) in str(caught.value)
+    assert images.decode(path, limit=24 * 32).pixels.shape == (24, 32, 3)
+    with pytest.raises(ImageError, match="exceeds the limit of 767 pixels"):
+        images.decode(path, limit=24 * 32 - 1)
+
+
+def test_nothing_but_the_limit_decides_how_large_a_file_may_be(tmp_path: Path) -> None:
+    path = tmp_path / "image.png"
+    _write_png(path, struct.pack(">IIBBBBB", 14_000, 14_000, 1, 0, 0, 0, 0), b"")
+    with pytest.raises(ImageError, match="14000x14000 exceeds the limit"):
+        images.decode(path)
+    with pytest.raises(ImageError, match="damaged"):  # its pixels are looked for
+        images.decode(path, limit=14_000**2)
 
 
 def test_the_hash_is_of_pixels_and_shape_not_of_the_file(tmp_path: Path) -> None:
@@ -140,10 +260,49 @@ def test_the_hash_is_of_pixels_and_shape_not_of_the_file(tmp_path: Path) -> None
 
 
 def test_files_are_found_in_order_and_hidden_ones_are_not(tmp_path: Path) -> None:
-    for name in ("b.png", "a/z.JPG", ".hidden.png", ".cache/c.png", "notes.txt"):
+    for name in ("b.png", "a/z.JPG", ".hidden.png", ".cache/c.png", "notes.txt", "moving.gif", "Thumbs.db"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"")
-    assert [path.relative_to(tmp_path).as_posix() for path in images.find(tmp_path)] == ["a/z.JPG", "b.png"]
+    assert [path.relative_to(tmp_path).as_posix() for path in images.find(tmp_path)] == [
+        "a/z.JPG",
+        "b.png",
+        "moving.gif",
+    ]
+
+
+def test_links_to_files_and_folders_are_followed_and_broken_ones_are_found(tmp_path: Path) -> None:
+    folder, elsewhere = tmp_path / "lr", tmp_path / "elsewhere"
+    save(folder / "plain" / "a.png", textured(0))
+    save(elsewhere / "b.png", textured(1))
+    save(elsewhere / "deeper" / "c.png", textured(2))
+    (folder / "linked").symlink_to(elsewhere)
+    (folder / "file.png").symlink_to(elsewhere / "b.png")
+    (folder / "broken.png").symlink_to(tmp_path / "nowhere.png")
+    (folder / "itself.png").symlink_to(folder / "itself.png")
+    (folder / "broken.txt").symlink_to(tmp_path / "nowhere.txt")
+    os.mkfifo(folder / "pipe.png")
+    assert [path.relative_to(folder).as_posix() for path in images.find(folder)] == [
+        "broken.png",
+        "file.png",
+        "itself.png",
+        "linked/b.png",
+        "linked/deeper/c.png",
+        "plain/a.png",
+    ]
+    with pytest.raises(ImageError, match=r"broken\.png: a link to a file that is not there"):
+        images.decode(folder / "broken.png")
+    with pytest.raises(ImageError, match=r"itself\.png: cannot be read \(Too many levels of symbolic links\)"):
+        images.decode(folder / "itself.png")
+
+
+def test_links_in_a_circle_are_followed_once(tmp_path: Path) -> None:
+    folder = tmp_path / "lr"
+    save(folder / "b" / "image.png", textured(0))
+    save(tmp_path / "beside.png", textured(1))
+    (folder / "b" / "up").symlink_to(folder)
+    (folder / "b" / "further_up").symlink_to(tmp_path)
+    (folder / "a").symlink_to(folder / "b")
+    assert [path.relative_to(folder).as_posix() for path in images.find(folder)] == ["a/image.png"]
 
 
 def test_what_was_encoded_is_decoded_again_from_its_bytes() -> None:

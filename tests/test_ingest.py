@@ -1,11 +1,12 @@
 """Ingest: every usable image is in the study once, everything else is reported, sources are kept apart."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from pipelines import ingest
+from pipelines import images, ingest
 from pipelines import study as studies
 from pipelines.errors import DiscernError
 from pipelines.workspace import Workspace
@@ -43,8 +44,8 @@ def test_bad_files_are_reported_and_the_rest_goes_on(make_study: MakeStudy, tmp_
     save(tmp_path / "lr" / "twin.bmp", textured(8))
     _, report = run(path)
     assert report.images == 2
-    text = "\n".join(report.problems)
-    assert "broken.png: not an image" in text
+    text = "\n".join(map(str, report.problems))
+    assert "broken.png: not a PNG, JPEG" in text
     assert f"image_0.png: has the same pixels as {tmp_path / 'lr' / 'copy.png'}" in text
     assert text.count("another file is called 'twin' too") == 2
     assert len(report.problems) == 4
@@ -73,8 +74,8 @@ def test_subfolders_are_sources_and_voted_sources_are_not_learned_from(make_stud
         "river_1": "river",
     }
     assert dict(zip(table["stem"], table["role"], strict=True))["river_1"] == "unlabelled"
-    assert any("castle_2.png: shares its source 'castle'" in problem for problem in report.problems)
-    assert any("copied.png: has the same pixels as" in problem for problem in report.problems)
+    assert any("castle_2.png: shares its source 'castle'" in str(problem) for problem in report.problems)
+    assert any("copied.png: has the same pixels as" in str(problem) for problem in report.problems)
 
 
 def test_a_study_without_images_says_where_to_put_them(make_study: MakeStudy, tmp_path: Path) -> None:
@@ -82,3 +83,92 @@ def test_a_study_without_images_says_where_to_put_them(make_study: MakeStudy, tm
     path = make_study(images=0)
     with pytest.raises(DiscernError, match=r"lr: holds no usable image; put LR images there"):
         run(path)
+
+
+NOT_UTF8 = os.fsdecode(b"caf\xe9")
+
+
+def test_a_name_that_is_not_utf8_is_left_out_and_shown_escaped(make_study: MakeStudy, tmp_path: Path) -> None:
+    path = make_study(images=2)
+    save(tmp_path / "lr" / "good.png", textured(5)).rename(tmp_path / "lr" / f"{NOT_UTF8}.png")
+    save(tmp_path / "lr" / NOT_UTF8 / "inside.png", textured(6))
+    _, report = run(path)
+    assert report.images == 2
+    outside, inside = sorted(report.problems, key=lambda problem: len(problem.image))
+    assert outside.image == str(tmp_path / "lr" / r"caf\udce9.png")
+    assert outside.reason == f"{outside.image}: its path is not UTF-8; left out, rename it"
+    assert inside.image == str(tmp_path / "lr" / r"caf\udce9" / "inside.png")
+    assert run(path)[1].new == 0
+
+
+def test_a_study_of_nothing_but_names_that_are_not_utf8_says_so(make_study: MakeStudy, tmp_path: Path) -> None:
+    path = make_study(images=1)
+    (tmp_path / "lr" / "image_0.png").rename(tmp_path / "lr" / f"{NOT_UTF8}.png")
+    with pytest.raises(DiscernError, match=r"caf\\udce9\.png: its path is not UTF-8") as caught:
+        run(path)
+    assert str(caught.value).encode()
+
+
+def test_a_file_that_vanishes_is_a_problem_of_its_own(
+    make_study: MakeStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = make_study(images=3)
+    run(path)
+    listed = images.find(tmp_path / "lr")
+    monkeypatch.setattr(images, "find", lambda _: listed)
+    listed[0].unlink()
+    decode = images.decode
+    save(listed[1], textured(9))
+
+    def decode_and_remove(file: Path) -> images.DecodedImage:
+        decoded = decode(file)
+        file.unlink()
+        return decoded
+
+    monkeypatch.setattr(images, "decode", decode_and_remove)
+    _, report = run(path)
+    assert [(problem.image, problem.reason) for problem in report.problems] == [
+        (str(listed[0]), f"{listed[0]}: no such file")
+    ]
+    assert (report.images, report.new) == (2, 1)
+
+
+def test_a_file_that_is_replaced_while_it_is_read_is_read_again(
+    make_study: MakeStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = make_study(images=2)
+    file, decode = tmp_path / "lr" / "image_1.png", images.decode
+
+    def decode_and_replace(path: Path) -> images.DecodedImage:
+        decoded = decode(path)
+        if path == file:
+            save(file, textured(9))
+            os.utime(file, ns=(0, 1))
+        return decoded
+
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(images, "decode", decode_and_replace)
+        run(path)
+    workspace, report = run(path)
+    assert report.new == 1
+    assert ingest.manifest(workspace).rows()[1]["sha256"] == images.pixel_hash(textured(9))
+
+
+def test_a_file_that_appears_while_it_is_read_is_left_to_the_next_run(
+    make_study: MakeStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = make_study(images=2)
+    file, decode = tmp_path / "lr" / "image_1.png", images.decode
+    file.rename(tmp_path / "aside.png")
+    file.symlink_to(tmp_path / "late.png")
+
+    def appear_and_decode(path: Path) -> images.DecodedImage:
+        if path == file:
+            (tmp_path / "aside.png").rename(tmp_path / "late.png")
+        return decode(path)
+
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(images, "decode", appear_and_decode)
+        (problem,) = run(path)[1].problems
+    assert problem.reason == f"{file}: appeared while it was being read; run the study again"
+    assert run(path)[1].images == 2

@@ -1,5 +1,6 @@
 """The study file: what it accepts, and the one clear line for each mistake."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 
 from pipelines import study as studies
 from pipelines.study import StudyError
+from pipelines.study_methods import External
 
 MakeStudy = Callable[..., Path]
 
@@ -71,8 +73,8 @@ def test_every_mistake_gets_its_own_line(make_study: MakeStudy) -> None:
     [
         ('kind = "checkpoint"\nfile = "net.pth"', "methods[3].file: no such file"),
         ('kind = "folder"\nfolder = "done"', "methods[3].folder: no such folder"),
-        ('kind = "folder"\nfolder = "lr"\npattern = "x.png"', "pattern must hold {stem} once"),
-        ('kind = "folder"\nfolder = "lr"\npattern = "../{stem}.png"', "pattern must hold {stem} once"),
+        ('kind = "folder"\nfolder = "lr"\npattern = "x.png"', "must hold {stem} once"),
+        ('kind = "folder"\nfolder = "lr"\npattern = "../{stem}.png"', "must be a path below the folder"),
     ],
 )
 def test_files_and_folders_of_methods_are_checked(make_study: MakeStudy, method: str, expected: str) -> None:
@@ -103,6 +105,154 @@ def test_a_mistake_brings_no_false_line_with_it(make_study: MakeStudy, replace: 
         studies.load(make_study(replace=replace))
     assert expected in str(caught.value)
     assert len(str(caught.value).splitlines()) == 1
+
+
+EXTERNAL = '\n[[methods]]\nid = "more"\nkind = "external"\nrepository = "repository"\ncommand = ["run.py"]\n'
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "key", "most"),
+    [
+        ("\n[images]", "seed = {}\n[images]", "seed", 2**32 - 1),
+        ("\n[images]", "scale = {}\n[images]", "scale", 64),
+        ("per_pair = 2", "per_pair = {}", "selection.per_pair", 2**31 - 1),
+        ("per_pair = 2", "reuse_limit = {}", "selection.reuse_limit", 2**31 - 1),
+        ("[execution]", "[calibration]\nbatch = {}\n[execution]", "calibration.batch", 2**31 - 1),
+        ("[execution]", "[calibration]\nepochs = {}\n[execution]", "calibration.epochs", 2**31 - 1),
+        ("workers = 2", "workers = {}", "execution.workers", 2**31 - 1),
+    ],
+)
+def test_numbers_that_no_table_or_program_takes_are_refused(
+    make_study: MakeStudy, old: str, new: str, key: str, most: int
+) -> None:
+    studies.load(make_study(replace={old: new.format(most)}))
+    path = make_study(replace={old: new.format(most + 1)})
+    with pytest.raises(StudyError) as caught:
+        studies.load(path)
+    assert str(caught.value) == (
+        f"{path}: {key}: input should be less than or equal to {most}, got {most + 1}; correct the value"
+    )
+
+
+@pytest.mark.parametrize("value", ["[1]", "nan", "2026-01-01", "{ y = 1 }"])
+def test_a_parameter_of_another_kind_is_one_line(make_study: MakeStudy, tmp_path: Path, value: str) -> None:
+    (tmp_path / "repository").mkdir()
+    path = make_study(extra=f"{EXTERNAL}parameters.x = {value}\n")
+    with pytest.raises(StudyError) as caught:
+        studies.load(path)
+    (line,) = str(caught.value).splitlines()
+    assert line.startswith(f"{path}: methods[3].parameters.x: input should be text, a finite number, true or false, ")
+    assert line.endswith("; correct the value")
+
+
+def test_parameters_keep_their_kinds(make_study: MakeStudy, tmp_path: Path) -> None:
+    (tmp_path / "repository").mkdir()
+    study = studies.load(make_study(extra=f'{EXTERNAL}parameters = {{ a = "1", b = 1, c = 1.0, d = true }}\n'))
+    studies.record(study)
+    for one in (study, studies.recorded(study.workspace)):
+        method = one.methods[3]
+        assert isinstance(method, External)
+        assert repr(method.parameters) == "{'a': '1', 'b': 1, 'c': 1.0, 'd': True}"
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('name = "small"', f'name = "small"\nmore = {"[" * 3000}{"]" * 3000}'),
+        ('name = "small"', f"name{'.a' * 3000} = 1"),
+        ('name = "small"', f"name = {'9' * 5000}"),
+        ('name = "small"', f"name = {'9' * 4000}"),
+    ],
+    ids=["list", "table", "too many digits", "many digits"],
+)
+def test_absurd_values_give_one_short_line(make_study: MakeStudy, old: str, new: str) -> None:
+    path = make_study()
+    path.write_text(path.read_text().replace(old, new, 1))
+    with pytest.raises(StudyError) as caught:
+        studies.load(path)
+    (line,) = str(caught.value).splitlines()
+    assert line.startswith(str(path))
+    assert len(line) < len(str(path)) + 250
+
+
+@pytest.mark.parametrize(
+    ("replace", "key"),
+    [
+        ({'name = "small"': r'name = "sm\u0000all"'}, "name"),
+        ({'name = "small"': r'name = "small"' + "\n" + r'workspace = "work\u0000space"'}, "workspace"),
+        ({'folder = "lr"': r'folder = "l\u0000r"'}, "images.folder"),
+        ({"workers = 2\n": f"workers = 2\n{EXTERNAL}" + r'launcher = ["python\u0000"]'}, "methods[3].launcher"),
+        ({"workers = 2\n": f"workers = 2\n{EXTERNAL}" + r'variables.A = "\u0000"'}, "methods[3].variables"),
+    ],
+)
+def test_zero_bytes_are_refused(make_study: MakeStudy, tmp_path: Path, replace: dict[str, str], key: str) -> None:
+    (tmp_path / "repository").mkdir()
+    test_a_mistake_brings_no_false_line_with_it(make_study, replace, f": {key}: holds a zero byte; remove it")
+
+
+def test_a_path_that_no_file_can_have_is_refused() -> None:
+    with pytest.raises(StudyError, match=r"study\\0\.toml: cannot be read as a text file"):
+        studies.load(Path("study\0.toml"))
+
+
+@pytest.mark.parametrize("place", [b"caf\xe9.toml", b"caf\xe9/study.toml"])
+def test_a_study_in_a_place_that_is_not_utf8_is_refused(make_study: MakeStudy, tmp_path: Path, place: bytes) -> None:
+    path = tmp_path / os.fsdecode(place)
+    path.parent.mkdir(exist_ok=True)
+    make_study().rename(path)
+    with pytest.raises(StudyError, match=r"caf\\udce9.*: its path is not UTF-8; rename it"):
+        studies.load(path)
+
+
+@pytest.mark.parametrize(
+    ("replace", "method", "expected"),
+    [
+        ({}, 'kind = "folder"\nfolder = "lr"', ("methods[3].folder", "lr", "images.folder", "lr")),
+        ({}, 'kind = "folder"\nfolder = "lr/done"', ("methods[3].folder", "lr/done", "images.folder", "lr")),
+        (
+            {'folder = "lr"': 'folder = "lr"\nunlabelled = "more"'},
+            'kind = "folder"\nfolder = "more/done"',
+            ("methods[3].folder", "more/done", "images.unlabelled", "more"),
+        ),
+        (
+            {'folder = "lr"': 'folder = "more/done/x4"'},
+            'kind = "folder"\nfolder = "more/done"\npattern = "x4/{stem}.png"',
+            ("methods[3].folder", "more/done/x4", "images.folder", "more/done/x4"),
+        ),
+        (
+            {},
+            'kind = "external"\nrepository = "."\ncommand = ["run.py"]\nresults = "lr/{name}"\nparameters.name = "x"',
+            ("methods[3].results", "lr/x", "images.folder", "lr"),
+        ),
+    ],
+)
+def test_outputs_that_would_be_taken_for_lr_images_are_refused(
+    make_study: MakeStudy, tmp_path: Path, replace: dict[str, str], method: str, expected: tuple[str, str, str, str]
+) -> None:
+    for folder in ("lr/done", "more/done/x4"):
+        (tmp_path / folder).mkdir(parents=True)
+    key, outputs, lr_key, lr = expected
+    path = make_study(replace=replace, extra=f'\n[[methods]]\nid = "more"\n{method}\n')
+    with pytest.raises(StudyError) as caught:
+        studies.load(path)
+    assert str(caught.value) == (
+        f"{path}: {key}: outputs in {tmp_path / outputs} would be taken for LR images, since {lr_key} is "
+        f"{tmp_path / lr}; move one of them"
+    )
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        'kind = "folder"\nfolder = "."',
+        'kind = "folder"\nfolder = "."\npattern = "done/{stem}.png"',
+        'kind = "external"\nrepository = "."\ncommand = ["run.py"]',
+        'kind = "external"\nrepository = "."\ncommand = ["run.py"]\nresults = "{out}/lr"',
+    ],
+)
+def test_lr_images_may_lie_beside_and_below_outputs(make_study: MakeStudy, method: str) -> None:
+    path = make_study(extra=f'\n[[methods]]\nid = "more"\n{method}\n')
+    assert studies.load(path).method_ids[-1] == "more"
 
 
 def test_a_byte_order_mark_is_no_mistake(make_study: MakeStudy) -> None:

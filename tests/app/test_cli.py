@@ -78,7 +78,8 @@ def test_run_prints_a_summary_and_leaves_a_contact_sheet(make_study: MakeStudy, 
     assert result.returncode == 0, result.stderr
     assert "outputs      12 (12 new) of 3 methods" in result.stdout
     assert "pairs         6 (new)" in result.stdout
-    assert f"left out: {tmp_path / 'lr' / 'broken.png'}: not an image" in result.stderr
+    assert "broken.png" in result.stderr
+    assert f"1 left out; all are in {tmp_path / 'workspace' / 'left_out.csv'}" in result.stderr
     page = (tmp_path / "workspace" / "contact_sheet.html").read_text()
     links = {part.split('"')[0] for part in page.split('src="')[1:]}
     assert len(links) > 6
@@ -88,6 +89,71 @@ def test_run_prints_a_summary_and_leaves_a_contact_sheet(make_study: MakeStudy, 
     assert "outputs      12 (0 new)" in again.stdout
     assert "pairs         6 (unchanged)" in again.stdout
     assert {file: file.stat().st_mtime_ns for file in files} == files
+
+
+def spoil(folder: Path) -> dict[str, str]:
+    """Put a file of every unusable kind into a folder; returns what should be said about each."""
+    save(folder / "whole.png", textured(50, 64, 64))
+    Image.fromarray(np.dstack([textured(51), np.full((24, 32), 9, np.uint8)])).save(folder / "alpha.png")
+    Image.fromarray(textured(52)).convert("CMYK").save(folder / "cmyk.jpg")
+    Image.fromarray(np.full((8, 8), 40000, np.uint16)).save(folder / "deep.png")
+    Image.new("1", (20_000, 20_000)).save(folder / "bomb.png")
+    (folder / "text.png").write_text("no image")
+    (folder / "empty.png").write_bytes(b"")
+    (folder / "cut.png").write_bytes((folder / "whole.png").read_bytes()[:-300])
+    (folder / "moving.gif").write_bytes(b"GIF89a")
+    save(folder / "copy.png", textured(0))
+    save(folder / "a" / "twin.png", textured(53))
+    save(folder / "b" / "twin.png", textured(54))
+    return {
+        "alpha.png": "transparency is not supported",
+        "cmyk.jpg": "mode CMYK is not supported",
+        "deep.png": "16 bits per channel are not supported",
+        "bomb.png": "pixels",
+        "text.png": "not a PNG, JPEG, WebP, TIFF or BMP image",
+        "empty.png": "not a PNG, JPEG, WebP, TIFF or BMP image",
+        "cut.png": "damaged image",
+        "moving.gif": "not a PNG, JPEG, WebP, TIFF or BMP image",
+        "image_0.png": "has the same pixels as",
+        "a/twin.png": "another file is called 'twin' too",
+        "b/twin.png": "another file is called 'twin' too",
+    }
+
+
+def test_whatever_cannot_be_used_is_in_one_table_and_the_rest_goes_on(make_study: MakeStudy, tmp_path: Path) -> None:
+    path = make_study(images=4)
+    expected = spoil(tmp_path / "lr")
+    result = discern("run", path)
+    assert result.returncode == 0, result.stderr
+    assert "images        5 (5 new)" in result.stdout  # four, one of them under the name of its copy, and the whole one
+    assert "outputs      15 (15 new)" in result.stdout
+    table = pd.read_csv(tmp_path / "workspace" / "left_out.csv")
+    assert list(table.columns) == ["stage", "image", "method", "reason"]
+    said = {Path(row["image"]).relative_to(tmp_path / "lr").as_posix(): row["reason"] for _, row in table.iterrows()}
+    assert said.keys() == expected.keys()
+    assert {name for name, words in expected.items() if words not in said[name]} == set()
+    assert all(str(tmp_path / "lr" / name) in said[name] for name in expected)
+    assert set(table["stage"]) == {"ingest"}
+    assert all(Path(name).name in result.stderr for name in expected)
+
+
+def test_when_too_little_is_left_to_select_from_the_first_reason_is_said_and_the_table_has_all(
+    make_study: MakeStudy, tmp_path: Path
+) -> None:
+    save(tmp_path / "done" / "image_0.png", textured(0, 96, 128))
+    finished = '\n[[methods]]\nid = "done"\nkind = "folder"\nfolder = "done"\npattern = "{stem}_x4.png"\n'
+    message = refused(discern("run", make_study(extra=finished)))
+    table = tmp_path / "workspace" / "left_out.csv"
+    (line,) = (line for line in message.splitlines() if line.startswith("error: "))
+    assert "selection.per_pair: 2 images are asked for, but only 0 have usable outputs of both" in line
+    assert f"; 4 left out, all are in {table}; the first: done: no output for 'image_0'" in line
+    assert list(pd.read_csv(table)["image"]) == [f"image_{number}" for number in range(4)]
+
+
+def test_an_engine_can_be_chosen_for_one_run(make_study: MakeStudy) -> None:
+    path = make_study(images=2, replace={"workers = 2": 'engine = "ray"'})
+    assert "engine: 'warp' is not known; choose local or ray" in refused(discern("run", path, "--engine", "warp"))
+    assert discern("run", path, "--engine", "local").returncode == 0
 
 
 def test_a_mistake_in_the_study_file_is_one_line(make_study: MakeStudy) -> None:
@@ -203,8 +269,9 @@ def test_the_worked_example_of_the_documentation_runs_on_real_photographs(sample
     result = discern("run", tmp_path / "study.toml")
     assert result.returncode == 0, result.stderr
     assert "outputs      32 (32 new) of 7 methods" in result.stdout
-    assert result.stderr.count("left out:") == 3
-    assert "ESRGAN: no output for 'dog'" in result.stderr
+    left_out = pd.read_csv(tmp_path / "workspace" / "left_out.csv")
+    gaps = set(zip(left_out["image"], left_out["method"], strict=True))
+    assert gaps == {("dog", "ESRGAN"), ("tiger", "ESRGAN"), ("tiger", "RealSR-JPEG")}
     pairs = pd.read_parquet(tmp_path / "workspace" / "manifests" / "pairs")
     assert len(pairs) == 21 * 3
     assert "tiger" not in set(pairs[pairs["method_b"] == "RealSR-JPEG"]["stem"])

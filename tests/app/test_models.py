@@ -83,8 +83,29 @@ def ranking(**changes: Any) -> str:
 
 
 def job(status: str, error: str = "NULL", finished: str = "NULL", done: int = 0, total: int = 0) -> str:
-    idle = "FROM calibrations WHERE id NOT IN (SELECT calibration_id FROM jobs)"
+    idle = "FROM calibrations WHERE id NOT IN (SELECT calibration_id FROM jobs WHERE calibration_id IS NOT NULL)"
     return f"{JOB}'{status}', {error}, {finished}, {done}, {total} {idle}"
+
+
+def prerun(**changes: Any) -> str:
+    values = {"size": 50, "round": 1} | changes
+    return (
+        "INSERT INTO preruns (study_file, title, description, workspace, images_per_part, token, round, created_by) "
+        "VALUES ('/s.toml', 's', '{{}}', '/w', {size}, 't', {round}, 'x')".format(**values)
+    )
+
+
+def part(**changes: Any) -> str:
+    values = {"prerun": "(SELECT min(id) FROM preruns)", "step": "'outputs'", "method": "'m'", "slot": "'part-0002'"}
+    values |= {"images": f"'{{{HASH}}}'"} | changes
+    return (
+        "INSERT INTO prerun_parts (prerun_id, round, step, method, slot, images) "
+        "VALUES ({prerun}, 1, {step}, {method}, {slot}, {images})".format(**values)
+    )
+
+
+STEP = {"method": "NULL", "slot": "NULL", "images": "'{}'"}
+IDLE_PART = "SELECT id FROM prerun_parts WHERE id NOT IN (SELECT part_id FROM jobs WHERE part_id IS NOT NULL) LIMIT 1"
 
 
 def session(user: str, of_subject: str) -> str:
@@ -230,7 +251,25 @@ REFUSED = [
     (job("succeeded"), "ck_jobs_finished"),
     (job("running", finished="now()"), "ck_jobs_finished"),
     (job("running", done=2, total=1), "ck_jobs_progress"),
-    ("INSERT INTO jobs (calibration_id) SELECT calibration_id FROM jobs", "uq_jobs_calibration_id"),
+    ("INSERT INTO jobs (calibration_id) SELECT calibration_id FROM jobs LIMIT 1", "uq_jobs_calibration_id"),
+    ("INSERT INTO jobs (part_id) SELECT part_id FROM jobs WHERE part_id IS NOT NULL", "uq_jobs_part_id"),
+    ("INSERT INTO jobs (part_id) VALUES (1000000)", "fk_jobs_part_id"),
+    ("INSERT INTO jobs (status) VALUES ('queued')", "ck_jobs_one_purpose"),
+    (f"INSERT INTO jobs (calibration_id, part_id) SELECT max(id), ({IDLE_PART}) FROM calibrations", "one_purpose"),
+    (f"INSERT INTO jobs (part_id, queue) SELECT ({IDLE_PART}), 'tpu'", "ck_jobs_queue"),
+    # Pre-runs and their parts.
+    (prerun(size=0), "ck_preruns_images_per_part"),
+    (prerun(round=0), "ck_preruns_round"),
+    (part(prerun=1_000_000), "fk_prerun_parts_prerun_id"),
+    (part(step="'dream'", **STEP), "ck_prerun_parts_step"),
+    (part(slot="'part-0001'"), "uq_prerun_parts_prerun_id_round_method_slot"),
+    (part(method="NULL"), "ck_prerun_parts_outputs_of_a_method"),
+    (part(slot="NULL"), "ck_prerun_parts_outputs_of_a_method"),
+    (part(step="'select'", images="'{}'", slot="NULL"), "ck_prerun_parts_outputs_of_a_method"),
+    (part(images="'{}'"), "ck_prerun_parts_outputs_of_images"),
+    (part(step="'select'", method="NULL", slot="NULL"), "ck_prerun_parts_outputs_of_images"),
+    # A round is prepared once, and selects once.
+    (part(step="'prepare'", **STEP), "ix_prerun_parts_prerun_id_round_step"),
     # Users and sessions.
     ("INSERT INTO users (name, password_hash, role) VALUES ('ADA', 'x', 'admin')", "ix_users_"),
     ("INSERT INTO users (name, password_hash, role) VALUES ('ada', 'x', 'experimenter')", "ix_users_"),
@@ -260,6 +299,10 @@ ACCEPTED = [
     job("running", done=1, total=2),
     job("failed", error="'x'", finished="now()"),
     job("succeeded", finished="now()"),
+    f"INSERT INTO jobs (part_id) {IDLE_PART}",
+    prerun(),
+    part(),
+    part(step="'select'", **STEP),
     "INSERT INTO users (name, password_hash, role) VALUES ('Bob', 'x', 'experimenter')",
     session(ONE_USER, "NULL"),
     session("NULL", ONE_SUBJECT),
@@ -290,6 +333,10 @@ def filled(postgres: str, workspace: Path, tmp_path_factory: pytest.TempPathFact
             f"{CALIBRATION} (1, (SELECT id FROM rankings), '{{}}', NULL, NULL, 'x')",
             job("queued"),
             f"{CALIBRATION} (1, (SELECT id FROM rankings), '{{}}', NULL, NULL, 'x')",
+            prerun(),
+            part(step="'prepare'", **STEP),
+            "INSERT INTO jobs (part_id) SELECT id FROM prerun_parts",
+            part(slot="'part-0001'"),
             "INSERT INTO users (name, password_hash, role) VALUES ('Ada', 'x', 'admin')",
             image("bare"),
             image("spare"),

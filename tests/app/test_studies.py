@@ -14,10 +14,13 @@ from app import database, studies
 from app.models import Base, Consent, LowResolutionImage, Method, Output, Pair, Study, Tally
 from app.store import Store
 from app.studies import UnknownError
+from pipelines import ingest
+from pipelines import study as study_files
 from pipelines.errors import DiscernError
 from pipelines.images import decode_bytes, pixel_hash
 from pipelines.selection import selected
-from pipelines.workspace import Workspace
+from pipelines.super_resolution import stage
+from pipelines.workspace import Workspace, WorkspaceError
 from tests.conftest import save, textured
 
 METHODS = ["nearest", "bicubic", "sharp"]
@@ -54,6 +57,38 @@ def files(tmp_path: Path) -> set[Path]:
     return {path for path in (tmp_path / "store").rglob("*") if path.is_file()}
 
 
+def all_outputs(workspace: Path) -> set[tuple[str, str, str]]:
+    """Stem, method and pixel hash of every output of the LR images that are in some pair."""
+    table = stage.outputs(study_files.recorded(workspace), Workspace(workspace))
+    shown = table[table["stem"].isin(selected.manifest(Workspace(workspace)).read()["stem"])]
+    return set(zip(shown["stem"], shown["method"], shown["sha256"], strict=True))
+
+
+def stored_outputs(sessions: sessionmaker[Session]) -> set[tuple[str, str, str]]:
+    """The same, as the database has it."""
+    query = (
+        select(LowResolutionImage.stem, Method.name, Output.sha256)
+        .join(LowResolutionImage, Output.low_resolution_image_id == LowResolutionImage.id)
+        .join(Method, (Method.study_id == Output.study_id) & (Method.position == Output.method_position))
+    )
+    with sessions() as db:
+        return {tuple(row) for row in db.execute(query)}  # type: ignore[misc]
+
+
+def in_pairs(workspace: Path) -> set[tuple[str, str, str]]:
+    """The same of the outputs that are themselves in some pair."""
+    return {
+        (row["stem"], row[f"method_{side}"], row[f"output_{side}"])
+        for row in selected.manifest(Workspace(workspace)).rows()
+        for side in "ab"
+    }
+
+
+def in_no_pair(workspace: Path) -> tuple[str, str, str]:
+    """An output that is in no pair, of an LR image that is in some."""
+    return min(all_outputs(workspace) - in_pairs(workspace))
+
+
 def rewrite(workspace: Path, **columns: Any) -> None:
     """Change columns of the selected pairs in every row."""
     manifest = selected.manifest(Workspace(workspace))
@@ -72,7 +107,7 @@ def test_a_workspace_fills_every_table_of_what_is_voted_on(
     with sessions() as db:
         assert list(db.scalars(select(Method.name).order_by(Method.position))) == METHODS
         assert set(db.scalars(select(LowResolutionImage.stem))) == set(wanted["stem"])
-        assert set(db.scalars(select(Output.sha256))) == set(wanted["output_a"]) | set(wanted["output_b"])
+        assert set(db.scalars(select(Output.sha256))) == {sha256 for _, _, sha256 in all_outputs(workspace)}
         assert db.scalar(select(func.count()).select_from(Pair)) == len(wanted) == PAIRS
         tallies = db.scalars(select(Tally)).all()
         assert {(tally.pair_id, tally.simulated) for tally in tallies} == {
@@ -80,7 +115,7 @@ def test_a_workspace_fills_every_table_of_what_is_voted_on(
         }
         assert {(t.issued_first_left, t.issued_first_right, t.wins_first, t.wins_second) for t in tallies} == {(0,) * 4}
         assert studies.consent(db, made).text == studies.CONSENT
-    images = set(wanted["image"]) | set(wanted["output_a"]) | set(wanted["output_b"])
+    images = set(wanted["image"]) | {sha256 for _, _, sha256 in all_outputs(workspace)}
     assert [done for _, done, _ in reports] == list(range(1, len(images) + 1))
 
 
@@ -114,6 +149,108 @@ def test_every_image_of_the_study_is_in_the_store_pixel_for_pixel(
         studies.import_workspace(db, store, workspace)
         hashes = [*db.scalars(select(Output.sha256)), *db.scalars(select(LowResolutionImage.sha256))]
     assert [pixel_hash(decode_bytes(store.image(sha256))) for sha256 in hashes] == hashes
+
+
+def test_all_outputs_of_the_images_in_pairs_are_there_and_no_others(
+    sessions: sessionmaker[Session], store: Store, workspace: Path, tmp_path: Path
+) -> None:
+    assert in_pairs(workspace) < all_outputs(workspace)
+    with sessions.begin() as db:
+        studies.import_workspace(db, store, workspace)
+    assert stored_outputs(sessions) == all_outputs(workspace)
+    assert store.image(in_no_pair(workspace)[2])
+    shown = set(selected.manifest(Workspace(workspace)).read()["image"])
+    assert len(files(tmp_path)) == len(shown | {sha256 for _, _, sha256 in all_outputs(workspace)})
+
+
+def test_outputs_that_were_made_since_are_added_by_another_import_and_votes_keep_theirs(
+    sessions: sessionmaker[Session], store: Store, workspace: Path, copied: Path
+) -> None:
+    late = in_no_pair(copied)
+    path = Workspace(copied).image_path(late[2])
+    path.rename(copied / "not made yet.png")
+    with sessions.begin() as db:
+        studies.import_workspace(db, store, copied)
+    assert stored_outputs(sessions) == all_outputs(workspace) - {late}
+    with sessions() as db:
+        before = db.execute(select(Output.id, Output.sha256)).all()
+        pairs = db.execute(select(Pair.id, Pair.first_output_id, Pair.second_output_id)).all()
+    (copied / "not made yet.png").rename(path)
+    with sessions.begin() as db:
+        studies.import_workspace(db, store, copied)
+    assert stored_outputs(sessions) == all_outputs(workspace)
+    assert store.image(late[2])
+    with sessions() as db:
+        assert set(before) < set(db.execute(select(Output.id, Output.sha256)).all())
+        assert db.execute(select(Pair.id, Pair.first_output_id, Pair.second_output_id)).all() == pairs
+
+
+def test_an_output_that_was_made_anew_after_the_selection_replaces_none_that_is_voted_on(
+    sessions: sessionmaker[Session], store: Store, workspace: Path, copied: Path
+) -> None:
+    manifest = stage.manifest(Workspace(copied))
+    stem, method, selected_one = min(in_pairs(copied))
+    made = manifest.read()
+    row = made[(made["method"] == method) & (made["sha256"] == selected_one)].iloc[0]
+    another = Workspace(copied).put_image(textured(99, 160, 192))
+    manifest.append([{**{key: row[key] for key in ("image", "method", "fingerprint", "named")}, "sha256": another}])
+    assert (stem, method, another) in all_outputs(copied)
+    with sessions.begin() as db:
+        studies.import_workspace(db, store, copied)
+    assert stored_outputs(sessions) == all_outputs(workspace)
+
+
+def test_outputs_that_are_out_of_date_are_left_out(
+    sessions: sessionmaker[Session], store: Store, workspace: Path, copied: Path
+) -> None:
+    manifest = stage.manifest(Workspace(copied))
+    table = manifest.read()
+    old = in_no_pair(copied)
+    row = table[(table["method"] == old[1]) & (table["sha256"] == old[2])].iloc[0]
+    facts = {key: row[key] for key in ("image", "method", "named", "sha256")}
+    manifest.append([{**facts, "fingerprint": "0" * 64}])
+    with sessions.begin() as db:
+        studies.import_workspace(db, store, copied)
+    assert stored_outputs(sessions) == all_outputs(workspace) - {old}
+
+
+def test_each_output_stays_with_its_image_when_lr_files_were_renamed_or_swapped_after_the_selection(
+    sessions: sessionmaker[Session], store: Store, workspace: Path, copied: Path
+) -> None:
+    """As ingest leaves it behind: the pairs tell what the images were called when they were selected."""
+    expected = all_outputs(workspace)
+    first, second, third, *_ = sorted({stem for stem, _, _ in expected})
+    renamed = {first: second, second: first, third: "another name"}
+    manifest = ingest.manifest(Workspace(copied))
+    manifest.replace([row | {"stem": renamed.get(row["stem"], row["stem"])} for row in manifest.rows()])
+    with sessions.begin() as db:
+        studies.import_workspace(db, store, copied)
+    assert stored_outputs(sessions) == expected
+
+
+def test_outputs_are_added_to_the_image_they_are_of_though_its_pairs_were_selected_anew_under_another_stem(
+    sessions: sessionmaker[Session], store: Store, workspace: Path, copied: Path
+) -> None:
+    late = in_no_pair(copied)
+    path = Workspace(copied).image_path(late[2])
+    path.rename(copied / "not made yet.png")
+    with sessions.begin() as db:
+        studies.import_workspace(db, store, copied)
+    (copied / "not made yet.png").rename(path)
+    rewrite(copied, stem=lambda row: f"new {row['stem']}")
+    with sessions.begin() as db:
+        studies.import_workspace(db, store, copied)
+    assert stored_outputs(sessions) == all_outputs(workspace)
+
+
+def test_a_damaged_output_that_nobody_votes_on_is_refused_too(
+    sessions: sessionmaker[Session], store: Store, copied: Path
+) -> None:
+    path = Workspace(copied).image_path(in_no_pair(copied)[2])
+    save(path, textured(77, 160, 192))
+    with pytest.raises(DiscernError, match=re.escape(str(path))), sessions.begin() as db:
+        studies.import_workspace(db, store, copied)
+    assert set(rows(sessions).values()) == {0}
 
 
 def test_the_same_workspace_again_changes_nothing(
@@ -226,6 +363,42 @@ def test_what_is_no_whole_workspace_is_refused_with_the_remedy(
     assert str(copied) in str(refusal.value)
     assert set(rows(sessions).values()) == {0}
     assert files(tmp_path) == set()
+
+
+def test_a_workspace_is_not_imported_while_somebody_works_in_it_alone_and_parts_of_a_pre_run_do_not_matter(
+    sessions: sessionmaker[Session], store: Store, copied: Path
+) -> None:
+    """What works there alone replaces files that an import would be reading."""
+    with (
+        Workspace(copied).lock(),
+        pytest.raises(DiscernError, match=re.escape(f"{copied}: another run is working here; wait for it or stop it")),
+        sessions.begin() as db,
+    ):
+        studies.import_workspace(db, store, copied)
+    assert set(rows(sessions).values()) == {0}
+    with Workspace(copied).lock(shared=True), sessions.begin() as db:
+        studies.import_workspace(db, store, copied)
+    assert rows(sessions)["pairs"] == PAIRS
+
+
+def test_nobody_works_alone_in_a_workspace_while_it_is_imported(
+    sessions: sessionmaker[Session], store: Store, copied: Path
+) -> None:
+    refused: list[str] = []
+
+    def try_to_work(task: str, done: int, total: int) -> None:
+        try:
+            with Workspace(copied).lock():
+                pass
+        except WorkspaceError as error:
+            refused.append(str(error))
+
+    with sessions.begin() as db:
+        studies.import_workspace(db, store, copied, progress=try_to_work)
+    assert "another run is working here" in refused[0]
+    assert len(refused) > PAIRS  # at every image
+    with Workspace(copied).lock():  # and afterwards it is free
+        pass
 
 
 @pytest.mark.parametrize("name", ["Small", "a b", "../up", "-a", "a/b", "ä", "a" * 64, "a\n", " "])

@@ -47,7 +47,10 @@ def test_the_wheel_carries_templates_styles_migrations_and_the_licence(wheel: Pa
         "app/templates/study.toml",
         "app/templates/contact_sheet.html",
         "app/static/contact_sheet.css",
+        "app/templates/comparison.svg",
+        "app/static/comparison.js",
         "app/templates/experimenters/study.html",
+        "pipelines/super_resolution/catalogue.toml",
         "app/static/subjects/trial.js",
         "app/migrations/env.py",
         "app/migrations/versions/0001_the_tables_of_the_loop.py",
@@ -68,6 +71,15 @@ def test_a_bare_installation_has_no_torch_and_ranks_votes(installed: Path, tmp_p
 def test_a_bare_installation_writes_the_example(installed: Path, tmp_path: Path) -> None:
     assert discern(installed, "init", "new", cwd=tmp_path).returncode == 0
     assert (tmp_path / "new" / "study.toml").read_text() == (ROOT / "templates" / "study.toml").read_text()
+
+
+def test_a_bare_installation_lists_the_methods_and_what_they_need(installed: Path, tmp_path: Path) -> None:
+    result = discern(installed, "methods", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "realesrgan" in result.stdout
+    result = discern(installed, "methods", "check", "realesrgan", cwd=tmp_path)
+    assert result.returncode == 1
+    assert "discern[pipelines]" in result.stdout
 
 
 def test_a_bare_installation_imports_a_workspace_and_serves_it(

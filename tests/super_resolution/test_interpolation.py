@@ -11,7 +11,7 @@ from tests.conftest import textured
 
 
 def upscale(algorithm: str, pixels: np.ndarray, scale: int = 4) -> np.ndarray:
-    return Interpolation("method", algorithm, scale).upscale("image", pixels)
+    return Interpolation("method", algorithm, scale).upscale("image", pixels).pixels
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
@@ -22,6 +22,17 @@ def test_outputs_have_the_scale_and_are_the_same_each_time(algorithm: str, scale
     assert output.shape == (20 * scale, 28 * scale, 3)
     assert output.dtype == np.uint8
     np.testing.assert_array_equal(output, upscale(algorithm, pixels, scale))
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 9), (9, 1), (2, 1)])
+def test_an_image_of_one_row_or_column_keeps_its_shape_and_content(algorithm: str, height: int, width: int) -> None:
+    pixels = np.zeros((height, width, 3), dtype=np.uint8)
+    pixels += np.linspace(60, 180, height * width).reshape(height, width, 1).astype(np.uint8)
+    output = upscale(algorithm, pixels)
+    assert output.shape == (4 * height, 4 * width, 3)
+    small = output.reshape(height, 4, width, 4, 3).mean(axis=(1, 3))
+    assert np.abs(small - pixels).max() < 16
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)

@@ -47,6 +47,7 @@ EXPERIMENTERS = {
     f"GET {STUDY}/events",
     f"GET {STUDY}/pairs",
     f"GET {STUDY}/images/{{sha256}}.png",
+    f"GET {STUDY}/images/{{stem}}",
     f"GET {STUDY}/rankings/{{ranking}}",
     f"GET {STUDY}/calibrations/{{calibration}}",
     "GET /api/studies",
@@ -63,6 +64,12 @@ EXPERIMENTERS = {
 }
 ADMINS = {
     "GET /admin",
+    "GET /preruns/{prerun}",
+    "GET /api/preruns",
+    "POST /api/preruns",
+    "GET /api/preruns/{prerun}",
+    "POST /api/preruns/{prerun}/cancel",
+    "POST /api/preruns/{prerun}/resume",
     f"GET {STUDY}/manage",
     "POST /api/studies",
     f"PATCH {API}",
@@ -116,17 +123,21 @@ class Everything:
         (self.trial,) = next_trials(self.subject, 1)
         ranking = self.admin.post("/api/studies/small/rankings", json={"ridge": 0.1}).json()["id"]
         calibration = self.admin.post("/api/studies/small/calibrations", json={"ranking": ranking}).json()["id"]
+        prerun = self.admin.post("/api/preruns", json={"study_file": str(self._another_study(workspace))}).json()["id"]
         site.invite()
         site.add_user("removable", "experimenter")
         with site.sessions() as db:
             image = db.scalars(text("SELECT sha256 FROM outputs LIMIT 1")).one()
+            stem = db.scalars(text("SELECT stem FROM low_resolution_images LIMIT 1")).one()
             invite = db.scalars(select(Invite.id).order_by(Invite.id.desc()).limit(1)).one()
         self.values = {
             "study": "small",
             "sha256": image,
+            "stem": stem,
             "ranking": ranking,
             "calibration": calibration,
             "invite": invite,
+            "prerun": prerun,
             "trial": self.trial["id"],
             "side": "left",
             "name": "removable",
@@ -138,8 +149,16 @@ class Everything:
             f"POST {API}/invites": {"kind": "shared"},
             f"POST {API}/rankings": {"ridge": 0.1},
             f"POST {API}/calibrations": {"ranking": ranking},
+            "POST /api/preruns": {"study_file": str(workspace.parent / "study.toml")},
             "POST /api/users/links": {"role": "admin"},
         }
+
+    def _another_study(self, workspace: Path) -> Path:
+        """Its pre-run keeps nobody from starting one of the study."""
+        text = (workspace.parent / "study.toml").read_text()
+        file = self.site.settings.home / "another.toml"
+        file.write_text(text.replace('name = "small"', 'name = "another"'))
+        return file
 
     def ask(self, client: httpx.Client, route: str, *, accept: str = "text/html", **changes: Any) -> httpx.Response:
         """Send the request; of a stream, only its beginning is read."""
