@@ -9,7 +9,7 @@ TESTS ?= tests
 AT_ONCE ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow format lint types wheel clean
+.PHONY: help demo test test-slow bench format lint types wheel clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,6 +22,9 @@ test: lint types ## style, types, and every test (TESTS=tests/ranking for a part
 
 test-slow: $(INSTALLED) ## the tests that take minutes
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m slow $(TESTS)
+
+bench: $(INSTALLED) ## speed as ratios against bare loops, into docs/benchmarks.md; keep the machine quiet meanwhile
+	$(BIN)/python -m benchmarks
 
 lint: $(INSTALLED) ## style alone
 	$(BIN)/ruff check .
