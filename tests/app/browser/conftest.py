@@ -20,7 +20,9 @@ FLAGS = [
 ]
 
 
-@pytest.fixture(scope="session")
+# For one file of tests: Playwright keeps an event loop running in this thread until it is stopped, so that no later
+# test of the same process could use one of its own.
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Callable[..., Browser]]:
     """Starts headless Chromium with further flags: the system's (`CHROMIUM` names another one)."""
     path = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
@@ -30,7 +32,7 @@ def chromium() -> Iterator[Callable[..., Browser]]:
         yield lambda *flags: playwright.chromium.launch(executable_path=path, args=[*FLAGS, *flags])
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser(chromium: Callable[..., Browser]) -> Iterator[Browser]:
     """Headless Chromium."""
     browser = chromium()
