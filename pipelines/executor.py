@@ -5,16 +5,19 @@ rest goes on. What cannot be stored stops the run, and so does any other excepti
 """
 
 import os
+import platform
 import sys
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
+from pathlib import Path
 from types import ModuleType
 from typing import Any, Generic, TypeVar
 
+from pipelines import probe
 from pipelines.errors import DiscernError
 from pipelines.progress import Progress
 from pipelines.study import Engine, Execution
@@ -83,11 +86,12 @@ def fill(
     """Apply a function to every item and append the rows that it returns to a manifest.
 
     The worker that made a row writes it at once, so that a killed run repeats at most the item in each worker's hands.
+    A worker on a host with another folder where the table should be does nothing, and its items have that problem.
 
     Args:
         table: where the rows go.
         function: returns rows of the manifest.
-        items: the work.
+        items: the work; their text names them in messages.
         task: its name, for `progress`; or what names the task that an item belongs to.
         progress: called after every item.
         execution: engine and workers.
@@ -96,22 +100,33 @@ def fill(
     Returns:
         The outcomes of the items that have a problem.
     """
-    work = partial(_record, table, function)
     name_of = task if callable(task) else lambda _: task
     totals = Counter(name_of(item) for item in items)
     done: Counter[str] = Counter()
     failed = []
-    for outcome in map_items(work, items, engine=execution.engine, workers=execution.workers, gpus=gpus):
-        if outcome.problem is not None:
-            failed.append(outcome)
-        name = name_of(outcome.item)
-        done[name] += 1
-        progress(name, done[name], totals[name])
+    with probe.temporary(table.folder) if execution.engine == "ray" else nullcontext() as token:
+        work = partial(_record, table, function, token)
+        for outcome in map_items(work, items, engine=execution.engine, workers=execution.workers, gpus=gpus):
+            if outcome.problem is not None:
+                failed.append(outcome)
+            name = name_of(outcome.item)
+            done[name] += 1
+            progress(name, done[name], totals[name])
     return failed
 
 
-def _record(table: Manifest, function: Callable[[Item], list[dict[str, Any]]], item: Item) -> None:
+def _record(table: Manifest, function: Callable[[Item], list[dict[str, Any]]], token: str | None, item: Item) -> None:
+    if token is not None and not _sees(table.folder, token):
+        raise DiscernError(
+            f"{item}: the host {platform.node()} does not see {table.folder}; mount it at the same path on every host "
+            "of the cluster"
+        )
     table.append(function(item))
+
+
+@cache
+def _sees(folder: Path, token: str) -> bool:
+    return probe.found(folder, token)
 
 
 def _attempt(function: Callable[[Item], Result], item: Item) -> Outcome[Item, Result]:

@@ -1,10 +1,12 @@
 """The first stage: folders of LR images -> the checked images of the study.
 
 A file that cannot be used is reported and left out; it never stops the rest. One whose path is not UTF-8 cannot: no
-table, database or page could name it.
+table, database or page could name it. What was read of each file is recorded at once; when all are read, the images of
+the study follow from that.
 """
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,6 +23,8 @@ from pipelines.workspace import Manifest, Workspace
 
 Role = Literal["candidate", "unlabelled"]
 
+_PIXELS = ("sha256", "width", "height", "notes")
+
 SCHEMA = pa.schema(
     {
         "stem": pa.string(),  # the file's name without its extension: unique in the study
@@ -31,19 +35,31 @@ SCHEMA = pa.schema(
         "height": pa.int32(),
         "notes": pa.string(),  # what decoding changed
         "file": pa.string(),
+    }
+)
+FILES = pa.schema(
+    {
+        "file": pa.string(),
         "size": pa.int64(),
         "modified": pa.int64(),  # nanoseconds: with the size, tells whether the file must be read again
+        "sha256": pa.string(),
+        "width": pa.int32(),
+        "height": pa.int32(),
+        "notes": pa.string(),
     }
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class File:
     """An image file of the study, before it is read."""
 
     path: Path
     role: Role
     source: str
+
+    def __str__(self) -> str:
+        return str(self.path)
 
 
 @dataclass(frozen=True)
@@ -66,29 +82,58 @@ def run(study: Study, workspace: Workspace, progress: Progress = silent) -> Repo
     Raises:
         DiscernError: no usable image is left.
     """
-    table = manifest(workspace)
-    before = table.rows()
     files, problems = _unambiguous(_list_files(study))
-    known = {row["file"]: row for row in before}
-    fresh = [file for file in files if not _is_current(file, known.get(str(file.path)), workspace)]
-    rows = {str(file.path): known[str(file.path)] | _place(file) for file in set(files) - set(fresh)}
-    outcomes = executor.map_items(
-        partial(_read, workspace), fresh, engine=study.execution.engine, workers=study.execution.workers
-    )
-    for done, outcome in enumerate(outcomes, 1):
-        if outcome.value is not None:
-            rows[str(outcome.item.path)] = outcome.value
-        else:
-            problems.append(_problem(outcome.item.path, str(outcome.problem)))
-        progress("reading LR images", done, len(fresh))
-    unique, copies = _without_copies([rows[str(file.path)] for file in files if str(file.path) in rows])
+    before = _seen(workspace)
+    fresh = [file for file in files if str(file) not in before or before[str(file)] != _mark(file.path)]
+    problems += _read_files(study, workspace, fresh, progress)
+    useless = {problem.image for problem in problems}
+    unique, copies = _without_copies(_rows(workspace, [file for file in files if str(file) not in useless]))
     if not any(row["role"] == "candidate" for row in unique):
         reasons = [str(problem) for problem in problems]
         raise DiscernError("\n".join([*reasons, f"{study.images.folder}: holds no usable image; put LR images there"]))
-    if sorted(unique, key=lambda row: row["stem"]) != before:
+    table = manifest(workspace)
+    if sorted(unique, key=lambda row: row["stem"]) != table.rows():
         table.replace(unique)
-    read_now = {str(file.path) for file in fresh}
+    read_now = set(map(str, fresh))
     return Report(len(unique), sum(row["file"] in read_now for row in unique), tuple(problems + copies))
+
+
+def _files(workspace: Workspace) -> Manifest:
+    return workspace.manifest("files", FILES, ["file"])
+
+
+def _seen(workspace: Workspace) -> dict[str, tuple[int, int]]:
+    """Size and time of change of every file that was read, and whose pixels are still there."""
+    if _files(workspace).compact():  # an earlier run did not come to its end
+        workspace.sweep()
+    stored = workspace.stored_images()
+    rows = _files(workspace).rows()
+    return {row["file"]: (row["size"], row["modified"]) for row in rows if row["sha256"] in stored}
+
+
+def _read_files(study: Study, workspace: Workspace, fresh: Sequence[File], progress: Progress) -> list[Problem]:
+    """Read files and record each at once, so that a killed run repeats at most those in its workers' hands."""
+    failed = executor.fill(
+        _files(workspace),
+        partial(_read, workspace),
+        fresh,
+        task="reading LR images",
+        progress=progress,
+        execution=study.execution,
+    )
+    return [_problem(outcome.item.path, str(outcome.problem)) for outcome in failed]
+
+
+def _rows(workspace: Workspace, files: Sequence[File]) -> list[dict[str, Any]]:
+    """The study's images, in the order of their files; what is recorded of other files is forgotten."""
+    table = _files(workspace)
+    read = {row["file"]: row for row in table.rows()}
+    kept = [read[str(file)] for file in files]
+    if len(kept) < len(read):
+        table.replace(kept)
+    else:
+        table.compact()
+    return [_place(file) | {key: row[key] for key in _PIXELS} for file, row in zip(files, kept, strict=True)]
 
 
 def _list_files(study: Study) -> list[File]:
@@ -127,12 +172,6 @@ def _problem(path: Path, reason: str) -> Problem:
     return Problem("ingest", str(path), "", reason)
 
 
-def _is_current(file: File, row: dict[str, Any] | None, workspace: Workspace) -> bool:
-    if row is None or not workspace.has_image(row["sha256"]):
-        return False
-    return _mark(file.path) == (row["size"], row["modified"])
-
-
 def _mark(path: Path) -> tuple[int, int] | None:
     """Size and time of change, in nanoseconds; None for what is not there."""
     try:
@@ -146,21 +185,23 @@ def _place(file: File) -> dict[str, Any]:
     return {"stem": file.path.stem, "role": file.role, "source": file.source, "file": str(file.path)}
 
 
-def _read(workspace: Workspace, file: File) -> dict[str, Any]:
+def _read(workspace: Workspace, file: File) -> list[dict[str, Any]]:
     mark = _mark(file.path)  # before decoding: a file that is replaced meanwhile has to be read again
     decoded = images.decode(file.path)
     if mark is None:
         raise DiscernError(f"{file.path}: appeared while it was being read; run the study again")
     size, modified = mark
     height, width = decoded.pixels.shape[:2]
-    return _place(file) | {
+    row = {
+        "file": str(file),
+        "size": size,
+        "modified": modified,
         "sha256": workspace.put_image(decoded.pixels),
         "width": width,
         "height": height,
         "notes": "; ".join(decoded.notes),
-        "size": size,
-        "modified": modified,
     }
+    return [row]
 
 
 def _without_copies(rows: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[Problem]]:

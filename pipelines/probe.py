@@ -3,6 +3,9 @@
 That a path exists says little: another host may have another folder there.
 """
 
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from pipelines.workspace import write_atomically
@@ -19,8 +22,22 @@ def leave(workspace: Path, token: str) -> None:
     for earlier in (workspace / FOLDER).glob("*"):
         if earlier.name != token:
             earlier.unlink(missing_ok=True)
-    # A name of its own: what a network file system remembers of other files, or of their absence, does not matter.
-    write_atomically(workspace / FOLDER / token, token.encode())
+    _write(workspace, token)
+
+
+@contextmanager
+def temporary(folder: Path) -> Iterator[str]:
+    """A probe that is in a folder until the block ends, beside those of others; gives its token.
+
+    Raises:
+        WorkspaceError: it cannot be written.
+    """
+    token = secrets.token_hex(16)
+    _write(folder, token)
+    try:
+        yield token
+    finally:
+        (folder / FOLDER / token).unlink(missing_ok=True)
 
 
 def found(workspace: Path, token: str) -> bool:
@@ -29,3 +46,8 @@ def found(workspace: Path, token: str) -> bool:
         return (workspace / FOLDER / token).read_text(encoding="utf-8") == token
     except OSError:
         return False
+
+
+def _write(folder: Path, token: str) -> None:
+    # A name of its own: what a network file system remembers of other files, or of their absence, does not matter.
+    write_atomically(folder / FOLDER / token, token.encode())

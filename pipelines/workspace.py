@@ -20,6 +20,7 @@ import secrets
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from importlib import metadata
+from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -33,6 +34,7 @@ from pipelines.errors import DiscernError
 from pipelines.images import Pixels
 
 _TEMPORARY = ".writing-"
+_BATCH = 1000  # rows
 _ATTEMPTS = 10  # to read a manifest that others rewrite meanwhile; each of them spoils two or three at most
 
 
@@ -242,8 +244,11 @@ class Manifest:
 
     def _read_journal(self, journal: Path) -> pa.Table:
         try:
-            rows = list(_whole_lines(journal.read_bytes().split(b"\n")))
-            return pa.Table.from_pylist(rows, schema=self.schema)
+            with journal.open("rb") as lines:
+                batches = [
+                    pa.RecordBatch.from_pylist(rows, schema=self.schema) for rows in _batches(_whole_lines(lines))
+                ]
+            return pa.Table.from_batches(batches, schema=self.schema)
         except FileNotFoundError:
             raise
         except (pa.ArrowException, OverflowError, TypeError, ValueError, OSError) as error:
@@ -268,6 +273,12 @@ def _whole_lines(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
             row = json.loads(line)
             if isinstance(row, dict):
                 yield row
+
+
+def _batches(rows: Iterator[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    """A few rows at a time: as dictionaries they take many times the memory that they have in a table."""
+    while batch := list(islice(rows, _BATCH)):
+        yield batch
 
 
 def _to_json(value: Any) -> Any:

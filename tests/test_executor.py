@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import Future, wait
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from pipelines import executor
+from pipelines import executor, probe
 from pipelines.errors import DiscernError
 from pipelines.progress import silent
 from pipelines.study import Engine, Execution
@@ -150,7 +151,7 @@ def test_workers_compute_with_one_thread_each_though_torch_was_told_a_number() -
 LOADS_LIBRARIES = """
 import importlib.util, shutil, tempfile
 from pathlib import Path
-from pipelines import executor
+from pipelines import executor, probe
 
 def load(path):
     spec = importlib.util.spec_from_file_location("_elementtree", path)
@@ -212,3 +213,21 @@ def test_filling_reports_progress_and_problems(tmp_path: Path) -> None:
     assert [(outcome.item, str(outcome.problem)) for outcome in failed] == [(3, "three is not wanted")]
     assert list(table.read()["square"]) == [4, 16]
     assert calls == [("squares", 1, 3), ("squares", 2, 3), ("squares", 3, 3)]
+
+
+@pytest.mark.usefixtures("kept_ray")
+def test_a_ray_host_with_another_folder_under_the_workspaces_path_does_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = Workspace(tmp_path).manifest("squares", SCHEMA, ["item"])
+    on_ray = Execution(engine="ray", workers=2)
+    # The driver believes that it has left its probe; the workers look for it and find none.
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr("pipelines.probe.temporary", lambda folder: nullcontext("0123"))
+        failed = executor.fill(table, rows_of, [2, 4], task="squares", progress=silent, execution=on_ray)
+    assert sorted(outcome.item for outcome in failed) == [2, 4]
+    assert f"does not see {table.folder}; mount it at the same path on every host" in str(failed[0].problem)
+    assert table.read().empty
+    assert executor.fill(table, rows_of, [2, 4], task="squares", progress=silent, execution=on_ray) == []
+    assert list(table.read()["square"]) == [4, 16]
+    assert not list((table.folder / probe.FOLDER).iterdir())

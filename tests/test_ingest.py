@@ -1,6 +1,7 @@
 """Ingest: every usable image is in the study once, everything else is reported, sources are kept apart."""
 
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from pipelines import study as studies
 from pipelines.errors import DiscernError
 from pipelines.workspace import Workspace
 from tests.conftest import save, textured
+from tests.killed_runs import start, wait_for_rows
 
 MakeStudy = Callable[..., Path]
 
@@ -172,3 +174,56 @@ def test_a_file_that_appears_while_it_is_read_is_left_to_the_next_run(
         (problem,) = run(path)[1].problems
     assert problem.reason == f"{file}: appeared while it was being read; run the study again"
     assert run(path)[1].images == 2
+
+
+def test_a_killed_run_reads_at_most_one_file_for_each_worker_again(
+    make_study: MakeStudy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = make_study(images=80, size=(256, 256))
+    workspace = Workspace(studies.load(path).workspace)
+    process = start(path)
+    wait_for_rows(process, workspace.root, "files", 20)
+    os.kill(process.pid, signal.SIGKILL)
+    assert process.wait(60) == -signal.SIGKILL
+    recorded = workspace.manifest("files", ingest.FILES, ["file"]).read()
+    assert 20 <= len(recorded) < 80
+    assert ingest.manifest(workspace).read().empty, "a study of a part of its images is no study"
+    # Whatever is recorded is whole; what is not recorded was in the hands of one of two workers.
+    assert all(workspace.get_image(sha256).size for sha256 in recorded["sha256"])
+    assert len(workspace.stored_images()) - len(recorded) <= 2
+    (workspace.root / "images" / "00").mkdir(exist_ok=True)
+    (workspace.root / "images" / "00" / ".writing-0123.tmp").write_bytes(b"half")
+    decode, read = images.decode, []
+    monkeypatch.setattr(images, "decode", lambda file: read.append(str(file)) or decode(file))
+    _, report = run(path)
+    assert (report.images, report.new, report.problems) == (80, 80 - len(recorded), ())
+    assert len(read) == 80 - len(recorded)
+    assert not set(read) & set(recorded["file"])
+    assert not list(workspace.root.rglob("*.tmp"))
+
+
+def test_a_copy_is_reported_in_every_run_and_read_once(make_study: MakeStudy, tmp_path: Path) -> None:
+    path = make_study(images=2)
+    save(tmp_path / "lr" / "copy.png", textured(0))
+    assert len(run(path)[1].problems) == 1
+    workspace, report = run(path)
+    assert (report.images, report.new, len(report.problems)) == (2, 0, 1)
+    # It takes the place of its original.
+    (tmp_path / "lr" / "image_0.png").unlink()
+    (tmp_path / "lr" / "copy.png").rename(tmp_path / "lr" / "zebra.png")
+    workspace, report = run(path)
+    assert (report.images, report.problems) == (2, ())
+    assert list(ingest.manifest(workspace).read()["stem"]) == ["image_1", "zebra"]
+    assert set(workspace.manifest("files", ingest.FILES, ["file"]).read()["file"]) == {
+        str(tmp_path / "lr" / name) for name in ("image_1.png", "zebra.png")
+    }
+
+
+def test_a_file_that_was_good_and_is_damaged_leaves_the_study(make_study: MakeStudy, tmp_path: Path) -> None:
+    path = make_study(images=3)
+    run(path)
+    (tmp_path / "lr" / "image_1.png").write_text("nothing")
+    for _ in range(2):
+        workspace, report = run(path)
+        assert (report.images, len(report.problems)) == (2, 1)
+        assert list(ingest.manifest(workspace).read()["stem"]) == ["image_0", "image_2"]

@@ -1,19 +1,16 @@
 """Make outputs, and record each as soon as it is there: in threads, on a Ray cluster, or by an upstream program."""
 
 import os
-import platform
-import secrets
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import filelock
 
-from pipelines import executor, probe
+from pipelines import executor
 from pipelines.errors import DiscernError
 from pipelines.images import Pixels
 from pipelines.problems import Problem
@@ -27,7 +24,6 @@ from pipelines.super_resolution.method import Method, Output, fingerprint
 from pipelines.super_resolution.record import Item
 from pipelines.workspace import StorageError, Workspace
 
-PROBED = "ray"
 PATIENCE_SECONDS = 60.0
 
 
@@ -74,15 +70,11 @@ class Maker:
             return []
         execution = self.study.execution
         used = {name: self._image_by_image(name) for name in {item.method for item in todo}}
-        token = None
-        if execution.engine == "ray":
-            token = secrets.token_hex(16)
-            probe.leave(self.workspace.root / PROBED, token)
         for method in used.values():
-            method.check() if token else method.prepare()
+            method.check() if execution.engine == "ray" else method.prepare()
         failed = executor.fill(
             record.manifest(self.workspace),
-            _OneOutput(self.workspace, self.study.scale, used, self.fingerprints, token),
+            _OneOutput(self.workspace, self.study.scale, used, self.fingerprints),
             todo,
             task=lambda item: f"outputs of {item.method}",
             progress=progress,
@@ -169,14 +161,8 @@ class _OneOutput:
     scale: int
     methods: Mapping[str, Method]
     fingerprints: Mapping[str, str]
-    token: str | None  # of the probe that whoever is asked to work on another host must find
 
     def __call__(self, item: Item) -> list[dict[str, Any]]:
-        if self.token and not _sees(self.workspace.root / PROBED, self.token):
-            raise DiscernError(
-                f"{item.method}: {item.stem!r}: the host {platform.node()} does not see {self.workspace.root}; "
-                "mount it at the same path on every host of the cluster"
-            )
         method = self.methods[item.method]
         low_resolution = self.workspace.get_image(item.image)
         started = time.perf_counter()
@@ -186,11 +172,6 @@ class _OneOutput:
         named = item.stem if method.by_stem else ""
         print_ = self.fingerprints[item.method]
         return [record.store(self.workspace, item, output, print_, seconds=seconds, named=named)]
-
-
-@cache
-def _sees(folder: Path, token: str) -> bool:
-    return probe.found(folder, token)
 
 
 def _check_size(item: Item, pixels: Pixels, scale: int) -> None:

@@ -35,7 +35,7 @@ SCHEMA = pa.schema(
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Item:
     """One output to make."""
 
@@ -44,6 +44,9 @@ class Item:
     method: str
     width: int
     height: int
+
+    def __str__(self) -> str:
+        return f"{self.method}: {self.stem!r}"
 
 
 def manifest(workspace: Workspace) -> Manifest:

@@ -6,8 +6,7 @@ import re
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from pipelines.study import Study
 from pipelines.super_resolution import stage
 from pipelines.workspace import Workspace
 from tests.conftest import SLOW, SLOW_IMAGES, SLOW_SIZE, save, textured, write_network
+from tests.killed_runs import journals, start, wait_for_rows
 
 MakeStudy = Callable[..., Path]
 
@@ -170,31 +170,14 @@ def test_ray_gives_the_same_pixels(make_study: MakeStudy, tmp_path: Path) -> Non
 KILLS = 3
 
 
-def start(path: Path, *options: str) -> "subprocess.Popen[bytes]":
-    arguments = [sys.executable, "-c", "from app.cli import main; main()", "run", str(path), *options]
-    return subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-
-
-def journals(workspace: Path) -> set[Path]:
-    return set((workspace / "manifests" / "outputs").glob("*.jsonl"))
-
-
-def wait_for_rows(process: "subprocess.Popen[bytes]", workspace: Path, wanted: int, old: Collection[Path] = ()) -> None:
-    """Wait until so many outputs are recorded in journals that are not the `old` ones."""
-    deadline = time.monotonic() + 120
-    while sum(path.read_bytes().count(b"\n") for path in journals(workspace) - set(old)) < wanted:
-        assert process.poll() is None, "the run ended before it could be killed"
-        assert time.monotonic() < deadline, "the run made no progress"
-
-
 def test_a_run_killed_again_and_again_repeats_at_most_one_output_for_each_worker(make_study: MakeStudy) -> None:
     path = make_study(images=SLOW_IMAGES, replace=SLOW, size=SLOW_SIZE)
     workspace = Workspace(studies.load(path).workspace)
     recorded: set[tuple[str, str]] = set()
     for kill in range(KILLS):
-        old = journals(workspace.root)
+        old = journals(workspace.root, "outputs")
         process = start(path)
-        wait_for_rows(process, workspace.root, (3 * SLOW_IMAGES - len(recorded)) // (KILLS - kill + 1), old)
+        wait_for_rows(process, workspace.root, "outputs", (3 * SLOW_IMAGES - len(recorded)) // (KILLS - kill + 1), old)
         os.kill(process.pid, signal.SIGKILL)
         assert process.wait(60) == -signal.SIGKILL
         table = stage.manifest(workspace).read()
@@ -216,7 +199,7 @@ def test_a_killed_run_on_ray_continues_and_leaves_no_process(make_study: MakeStu
     path = make_study(images=SLOW_IMAGES, replace=SLOW, size=SLOW_SIZE)
     workspace = Workspace(studies.load(path).workspace)
     process = start(path, "--engine", "ray")
-    wait_for_rows(process, workspace.root, 2 * SLOW_IMAGES)
+    wait_for_rows(process, workspace.root, "outputs", 2 * SLOW_IMAGES)
     # Two agents of Ray's dashboard take their time; they know nothing of our work.
     children = [c for c in psutil.Process(process.pid).children(recursive=True) if "Agent" not in c.name()]
     assert any("MapWorker" in child.name() for child in children)
@@ -248,18 +231,6 @@ def test_a_network_gives_the_same_bytes_on_a_ray_cluster(make_study: MakeStudy, 
         assert here[column].equals(there[column]), column
     files = [workspace.image_path(sha256).read_bytes() for workspace in (local, remote) for sha256 in here["sha256"]]
     assert files[:20] == files[20:]
-
-
-@pytest.mark.usefixtures("kept_ray")
-def test_a_ray_host_with_another_folder_under_the_workspaces_path_makes_nothing(
-    make_study: MakeStudy, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = make_study(images=2, replace={"workers = 2": 'workers = 2\nengine = "ray"'})
-    # The driver believes that it has left its probe; the workers look for it and find none.
-    monkeypatch.setattr("pipelines.probe.leave", lambda folder, token: None)
-    _, workspace, report = run(path)
-    assert (report.outputs, report.new, len(report.problems)) == (0, 0, 6)
-    assert f"does not see {workspace.root}; mount it at the same path" in str(report.problems[0])
 
 
 def test_a_network_that_cannot_be_loaded_stops_the_run_before_it_begins(make_study: MakeStudy, tmp_path: Path) -> None:
