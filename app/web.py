@@ -23,7 +23,7 @@ from app import database, front_door, resources
 from app.admins import routes as admins
 from app.admission import Admission
 from app.config import Settings
-from app.errors import UnknownError
+from app.errors import BusyError, UnknownError
 from app.experimenters import routes as experimenters
 from app.experimenters.live import Changes, CurrentRankings
 from app.requests import page
@@ -105,6 +105,7 @@ def _handle_errors(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _on_http_error)
     app.add_exception_handler(RequestValidationError, _on_invalid)
     app.add_exception_handler(UnknownError, lambda request, error: _answer(request, 404, str(error)))
+    app.add_exception_handler(BusyError, lambda request, error: _unavailable(request, str(error)))
     app.add_exception_handler(DiscernError, lambda request, error: _answer(request, 409, str(error)))
     app.add_exception_handler(IntegrityError, _on_conflict)
     app.add_exception_handler(DBAPIError, _on_database_error)
@@ -176,7 +177,7 @@ def _on_database_error(request: Request, error: Exception) -> Response:
     return _unavailable(request)
 
 
-def _unavailable(request: Request) -> Response:
-    response = _answer(request, 503, UNAVAILABLE)
+def _unavailable(request: Request, message: str = UNAVAILABLE) -> Response:
+    response = _answer(request, 503, message)
     response.headers["Retry-After"] = "1"
     return response

@@ -5,6 +5,7 @@ table, database or page could name it. What was read of each file is recorded at
 the study follow from that.
 """
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ from pipelines.workspace import Manifest, Workspace
 
 Role = Literal["candidate", "unlabelled"]
 
+# What no page and no figure can show.
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ufffe\uffff]")
 _PIXELS = ("sha256", "width", "height", "notes")
 
 SCHEMA = pa.schema(
@@ -157,6 +160,8 @@ def _unambiguous(files: list[File]) -> tuple[list[File], list[Problem]]:
     for file in files:
         if str(file.path) != printable(str(file.path)):
             problems.append(_problem(file.path, f"{file.path}: its path is not UTF-8; left out, rename it"))
+        elif _UNPRINTABLE.search(str(file)):
+            problems.append(_problem(file.path, f"{str(file)!r}: a control character in its path; left out, rename it"))
         elif stems[file.path.stem] > 1:
             reason = f"another file is called {file.path.stem!r} too; left out, rename one of them"
             problems.append(_problem(file.path, f"{file.path}: {reason}"))

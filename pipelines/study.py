@@ -144,6 +144,8 @@ def read(path: Path) -> Study:
 
 def _parse(path: Path) -> dict[str, Any]:
     name = printable(str(path))
+    if path.exists() and not path.is_file():  # a pipe would be waited for, for ever
+        raise StudyError(f"{name}: not a file; give the path of a study.toml")
     try:
         return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:

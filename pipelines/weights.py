@@ -7,6 +7,7 @@ import hashlib
 import pickle
 import re
 import warnings
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,16 +21,22 @@ _REMEDY = "ask its authors for a safetensors file, or, if you trust them, save i
 
 
 def sha256_of(path: Path) -> str:
-    """The sha256 of a file, in hexadecimal.
+    """The sha256 of a file, in hexadecimal; read once in a process, as long as the file stays what it is.
 
     Raises:
         WeightsError: the file cannot be read.
     """
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        facts = path.stat()
+        return _digest(path, facts.st_ino, facts.st_size, facts.st_mtime_ns)
     except OSError as error:
         raise WeightsError(f"{path}: weights cannot be read ({error.strerror})") from error
+
+
+@cache
+def _digest(path: Path, *_identity: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def local_file(path: Path, expected_sha256: str | None = None) -> str:

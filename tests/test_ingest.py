@@ -103,6 +103,19 @@ def test_a_name_that_is_not_utf8_is_left_out_and_shown_escaped(make_study: MakeS
     assert run(path)[1].new == 0
 
 
+def test_a_control_character_in_a_name_is_left_out_and_shown_escaped(make_study: MakeStudy, tmp_path: Path) -> None:
+    path = make_study(images=2)
+    save(tmp_path / "lr" / "a\x01b.png", textured(5))
+    save(tmp_path / "lr" / "two\nlines" / "inside.png", textured(6))
+    _, report = run(path)
+    assert report.images == 2
+    reasons = sorted(str(problem) for problem in report.problems)
+    assert reasons == [
+        rf"'{tmp_path}/lr/a\x01b.png': a control character in its path; left out, rename it",
+        rf"'{tmp_path}/lr/two\nlines/inside.png': a control character in its path; left out, rename it",
+    ]
+
+
 def test_a_study_of_nothing_but_names_that_are_not_utf8_says_so(make_study: MakeStudy, tmp_path: Path) -> None:
     path = make_study(images=1)
     (tmp_path / "lr" / "image_0.png").rename(tmp_path / "lr" / f"{NOT_UTF8}.png")

@@ -293,3 +293,9 @@ def test_a_folder_without_a_usable_record_is_refused_by_name(tmp_path: Path, tex
     with pytest.raises(StudyError, match=expected) as caught:
         studies.recorded(tmp_path)
     assert str(tmp_path) in str(caught.value)
+
+
+def test_a_pipe_is_no_study_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "study.toml")
+    with pytest.raises(studies.StudyError, match=r"study\.toml: not a file; give the path of a study\.toml"):
+        studies.read(tmp_path / "study.toml")

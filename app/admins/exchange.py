@@ -7,7 +7,7 @@
 Whoever sees the workspace takes what was handed back into it. Nothing stays when the pre-run has succeeded.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -21,6 +21,10 @@ from app.store import Store
 from pipelines.errors import DiscernError
 from pipelines.progress import Progress
 from pipelines.workspace import Manifest, Workspace, WorkspaceError, write_atomically
+
+
+class LostError(DiscernError):
+    """The store does not have something any more, or had it damaged and has removed it: another round puts it anew."""
 
 
 class Exchange(Store):
@@ -90,16 +94,30 @@ class Exchange(Store):
         """The LR images whose outputs earlier attempts at a part have handed back."""
         return {str(row["image"]) for key in self._list(f"rows/{part}") for row in self._rows(key)}
 
-    def take_back(self, workspace: Workspace, outputs: Manifest, progress: Progress) -> None:
-        """Move what was handed back into the study's workspace, to which nobody else may write."""
-        keys = self._list("rows")
+    def take_back(
+        self, workspace: Workspace, outputs: Manifest, prints: Mapping[str, str], progress: Progress
+    ) -> list[dict[str, Any]]:
+        """Move what was handed back into the study's workspace, to which nobody else may write.
+
+        Args:
+            workspace: the study's.
+            outputs: its manifest of outputs.
+            prints: the methods' fingerprints; what has another one is out of date, and might be older than what the
+                workspace has.
+            progress: called after each bundle.
+
+        Returns:
+            The rows whose outputs were damaged or lost on their way; they are missing again.
+        """
+        keys, lost = self._list("rows"), []
         for done, key in enumerate(keys, 1):
-            rows = self._rows(key)
-            for row in rows:
-                self._fetch(workspace, row["sha256"])
-            outputs.append(rows)
+            current = [row for row in self._rows(key) if prints.get(row["method"]) == row["fingerprint"]]
+            arrived = [row for row in current if self._arrives(workspace, row["sha256"])]
+            outputs.append(arrived)
+            lost += [row for row in current if row not in arrived]
             self._delete([key])
             progress("taking back outputs", done, len(keys))
+        return lost
 
     def clear(self) -> None:
         """Remove everything."""
@@ -108,8 +126,19 @@ class Exchange(Store):
     def _image_key(self, sha256: str) -> str:
         return f"{self._prefix}/images/{sha256}.png"
 
+    def _arrives(self, workspace: Workspace, sha256: str) -> bool:
+        try:
+            self._fetch(workspace, sha256)
+        except LostError:
+            return False
+        return True
+
     def _fetch(self, workspace: Workspace, sha256: str) -> None:
-        """Copy an image into a workspace, where its pixels are checked."""
+        """Copy an image into a workspace, where its pixels are checked; one that is damaged is removed from the store.
+
+        Raises:
+            LostError: it is damaged, or not there.
+        """
         if workspace.has_image(sha256):
             return
         path = workspace.image_path(sha256)
@@ -118,17 +147,26 @@ class Exchange(Store):
             workspace.get_image(sha256)
         except WorkspaceError as error:
             path.unlink(missing_ok=True)
-            raise DiscernError(f"{self._image_key(sha256)}: damaged in the store; resume the pre-run") from error
+            raise self._damaged(self._image_key(sha256)) from error
 
     def _rows(self, key: str) -> list[dict[str, Any]]:
-        return pq.read_table(pa.BufferReader(self._get(key))).to_pylist()
+        content = self._get(key)
+        try:
+            return pq.read_table(pa.BufferReader(content)).to_pylist()
+        except pa.ArrowInvalid as error:
+            raise self._damaged(key) from error
+
+    def _damaged(self, key: str) -> LostError:
+        """Remove what is damaged, so that another round puts it anew."""
+        self._delete([key])
+        return LostError(f"{key}: was damaged in the store {self.url!r}; resume the pre-run")
 
     def _get(self, key: str) -> bytes:
         with self._answering():
             try:
                 return bytes(obstore.get(self._store, key).bytes())
             except FileNotFoundError as error:
-                raise DiscernError(f"{key}: not in the store {self.url!r} any more; resume the pre-run") from error
+                raise LostError(f"{key}: not in the store {self.url!r} any more; resume the pre-run") from error
 
     def _put_image(self, workspace: Workspace, sha256: str) -> None:
         self._put(self._image_key(sha256), workspace.image_path(sha256).read_bytes())

@@ -18,6 +18,7 @@ from typing import Any, Literal
 import procrastinate
 from procrastinate import BaseRetryStrategy, JobContext, RetryDecision
 from procrastinate.exceptions import ConnectorException
+from procrastinate.types import JSONDict
 from sqlalchemy import func, select, text, update
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session, sessionmaker
@@ -48,21 +49,32 @@ class SupersededError(Exception):
     """The job was cancelled, or another attempt has begun: this one must stop and write nothing."""
 
 
-def enqueue(db: Session, job: Job) -> None:
-    """Put a job on its queue; it is there if the transaction commits."""
+def enqueue(db: Session, *new: Job) -> None:
+    """Put jobs on their queues; they are there if the transaction commits."""
     connection = db.connection().connection.driver_connection
-    run_job.configure(queue=job.queue, connection=connection).defer(job_id=job.id)
+    for queue in QUEUES:
+        entries: list[JSONDict] = [{"job_id": job.id} for job in new if job.queue == queue]
+        if entries:
+            run_job.configure(queue=queue, connection=connection).batch_defer(*entries)
 
 
-def cancel(db: Session, job_id: int) -> None:
-    """Stop a job, or keep it from starting; one that has ended stays as it is."""
-    job = db.scalars(select(Job).where(Job.id == job_id).with_for_update()).one()
-    if job.status == "queued":
-        job.status, job.cancel_requested, job.finished_at = "cancelled", True, func.now()
-    elif job.status == "running":
-        job.cancel_requested = True
-    db.flush()
-    db.refresh(job)
+def cancel(db: Session, *job_ids: int) -> None:
+    """Stop jobs, or keep them from starting; those that have ended stay as they are."""
+    active = select(Job.id, Job.status).where(Job.id.in_(job_ids), Job.status.in_(("queued", "running")))
+    found = db.execute(active.order_by(Job.id).with_for_update()).all()
+    waiting = [job.id for job in found if job.status == "queued"]
+    running = [job.id for job in found if job.status == "running"]
+    ended = {Job.status: "cancelled", Job.cancel_requested: True, Job.finished_at: func.now()}
+    db.execute(update(Job).where(Job.id.in_(waiting)).values(ended))
+    db.execute(update(Job).where(Job.id.in_(running)).values(cancel_requested=True))
+    db.execute(_WITHDRAW, {"ids": waiting})
+
+
+# Nobody has to begin them to find that they ended.
+_WITHDRAW = text(
+    "UPDATE procrastinate_jobs SET status = 'cancelled' "
+    "WHERE status = 'todo' AND (args ->> 'job_id')::bigint = ANY(:ids)"
+)
 
 
 def reporter(sessions: sessionmaker[Session], job_id: int, attempt: int, clock: Callable[[], float]) -> Progress:

@@ -97,7 +97,8 @@ def prepare(order: Order, exchange: Exchange, progress: Progress) -> Prepared:
     selection.check(study)
     workspace = Workspace(study.workspace)
     with locked(workspace, progress):
-        exchange.take_back(workspace, super_resolution.manifest(workspace), progress)
+        prints = super_resolution.fingerprints(study)
+        exchange.take_back(workspace, super_resolution.manifest(workspace), prints, progress)
         images = ingest.run(study, workspace, progress)
         hashes = [row["sha256"] for row in ingest.manifest(workspace).rows()]
         missing = super_resolution.plan(study, workspace)
@@ -155,7 +156,10 @@ def select_pairs(order: Order, exchange: Exchange, left_out: tuple[Problem, ...]
         raise DiscernError(f"{study.workspace}: {HERE} does not see the workspace; {_remedy()}")
     workspace = Workspace(study.workspace)
     with locked(workspace, progress):
-        exchange.take_back(workspace, super_resolution.manifest(workspace), progress)
+        prints = super_resolution.fingerprints(study)
+        lost = exchange.take_back(workspace, super_resolution.manifest(workspace), prints, progress)
+        lost_outputs = _lost_in_the_store(workspace, lost)
+        left_out = (*left_out, *lost_outputs)
         of_outputs = [problem for problem in left_out if problem.method]
         outputs = super_resolution.conclude(study, workspace, of_outputs)
         pairs = runs.conclude(study, workspace, left_out, progress).pairs
@@ -164,8 +168,17 @@ def select_pairs(order: Order, exchange: Exchange, left_out: tuple[Problem, ...]
         "outputs": outputs.outputs,
         "pairs": pairs.pairs,
         "images": pairs.images,
-        "problems": [asdict(problem) for problem in pairs.problems],
+        "problems": [asdict(problem) for problem in (*lost_outputs, *pairs.problems)],
     }
+
+
+def _lost_in_the_store(workspace: Workspace, rows: list[dict[str, Any]]) -> list[Problem]:
+    stems = {row["sha256"]: row["stem"] for row in ingest.manifest(workspace).rows()}
+    places = [(stems[row["image"]], row["method"]) for row in rows if row["image"] in stems]
+    return [
+        Problem("super-resolution", stem, method, f"{method}: {stem!r}: its output was lost in the store; resume")
+        for stem, method in places
+    ]
 
 
 def _check_lent(order: Order, exchange: Exchange) -> None:
@@ -237,15 +250,17 @@ def _begin_outputs(order: Order, prepared: Prepared, db: Session) -> None:
     missing = dict.fromkeys(prepared.study.method_ids, 0)
     for share in prepared.shares:
         missing[share.method] += len(share.images)
-        preruns.add_part(
-            db, prerun, share.queue, step="outputs", method=share.method, slot=share.slot, images=share.images
-        )
+    preruns.add(db, *(_part(prerun, share) for share in prepared.shares))
     db.get_one(PrerunPart, order.part.id).result = {
         "images": prepared.images.images,
         "missing": missing,
         "facts": prepared.facts,
         "problems": [asdict(problem) for problem in prepared.images.problems],
     }
+
+
+def _part(prerun: Prerun, share: Share) -> Job:
+    return preruns.part(prerun, share.queue, step="outputs", method=share.method, slot=share.slot, images=share.images)
 
 
 def _end_outputs(order: Order, result: dict[str, Any], db: Session) -> None:

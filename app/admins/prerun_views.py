@@ -1,5 +1,6 @@
 """What the API says of a pre-run."""
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from datetime import datetime
@@ -130,8 +131,9 @@ def failures(parts: Sequence[Any]) -> list[FailureView]:
     alike: dict[tuple[Any, ...], list[Any]] = defaultdict(list)
     for part in parts:
         if part.status == "failed":
-            # Of outputs that were tried, each message names an image of its own.
-            alike[part.step, part.method, None if part.result else part.error].append(part)
+            # Of outputs that were tried, each message names an image of its own; others have sizes and process ids.
+            reason = None if part.result else re.sub(r"\d+", "", part.error)
+            alike[part.step, part.method, reason].append(part)
     return [
         FailureView(
             step=same[0].step,
@@ -218,7 +220,7 @@ def _status(found: Prerun, parts: Sequence[Any]) -> Status:
     of_step = {part.step: part.status for part in parts}
     if any(part.status in ACTIVE for part in parts):
         return "running" if any(part.started_at for part in parts) else "queued"
-    if found.cancel_requested:
+    if found.cancel_requested and of_step.get("select") != "succeeded":  # it may have come too late
         return "cancelled"
     if of_step["prepare"] == "succeeded" and "select" not in of_step:
         return "running"  # until a worker has seen that all outputs were tried

@@ -69,7 +69,7 @@ def start(db: Session, study_file: Path, *, images_per_part: int, created_by: st
     db.add(prerun)
     db.flush()
     db.refresh(prerun)
-    add_part(db, prerun, "cpu", step="prepare")
+    add(db, part(prerun, "cpu", step="prepare"))
     return prerun
 
 
@@ -87,7 +87,7 @@ def resume(db: Session, key: int) -> Prerun:
         raise DiscernError(f"pre-run {key} has not ended yet; cancel it first, or wait a moment until it has stopped")
     describe(prerun, study)
     prerun.round, prerun.cancel_requested = prerun.round + 1, False
-    add_part(db, prerun, "cpu", step="prepare")
+    add(db, part(prerun, "cpu", step="prepare"))
     return prerun
 
 
@@ -101,8 +101,7 @@ def cancel(db: Session, key: int) -> Prerun:
     if is_active(db, prerun):
         prerun.cancel_requested = True
         mine = (PrerunPart.prerun_id == key) & Job.status.in_(ACTIVE)
-        for job_id in db.scalars(select(Job.id).join(PrerunPart).where(mine).order_by(Job.id)).all():
-            jobs.cancel(db, job_id)
+        jobs.cancel(db, *db.scalars(select(Job.id).join(PrerunPart).where(mine)))
     return prerun
 
 
@@ -124,8 +123,7 @@ def in_one_line(read: Callable[[Path], Study], study_file: Path) -> Study:
         raise DiscernError("; ".join(str(error).splitlines())) from error
 
 
-def add_part(
-    db: Session,
+def part(
     prerun: Prerun,
     queue: Queue,
     *,
@@ -133,15 +131,20 @@ def add_part(
     method: str | None = None,
     slot: str | None = None,
     images: Sequence[str] = (),
-) -> None:
-    """Queue a part of the current round."""
+) -> Job:
+    """A part of the current round, as a job that is to be added."""
     job = Job(queue=queue)
     job.part = PrerunPart(
         prerun_id=prerun.id, round=prerun.round, step=step, method=method, slot=slot, images=list(images)
     )
-    db.add(job)
+    return job
+
+
+def add(db: Session, *parts: Job) -> None:
+    """Queue parts, however many, in a few round trips."""
+    db.add_all(parts)
     db.flush()
-    jobs.enqueue(db, job)
+    jobs.enqueue(db, *parts)
 
 
 def queue_for(kind: str, device: str) -> Queue:
@@ -173,7 +176,7 @@ def follow_up(sessions: sessionmaker[Session]) -> None:
         with sessions.begin() as db:
             prerun = find(db, key, lock=True)
             if _may_select(prerun, _statuses(db, prerun)):
-                add_part(db, prerun, "cpu", step="select")
+                add(db, part(prerun, "cpu", step="select"))
 
 
 _PREPARED = (

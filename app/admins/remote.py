@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from app.admins.exchange import Exchange
+from app.admins.jobs import SupersededError
 from app.admins.waiting import locked
 from pipelines import ingest
 from pipelines.progress import Progress
@@ -46,12 +47,15 @@ class Errand:
             self.exchange.borrow(workspace, ingest.manifest(workspace), images)
             outbox = _Outbox(self, workspace, progress, self.exchange.handed_back(self.part))
             left = [image for image in images if image not in outbox.gone]
+            here = study.model_copy(update={"workspace": workspace.root})
             try:
-                report = stage.run_part(
-                    study.model_copy(update={"workspace": workspace.root}), workspace, method, left, outbox, slot=slot
-                )
-            finally:
+                report = stage.run_part(here, workspace, method, left, outbox, slot=slot)
+            except SupersededError:  # another attempt makes the rest, or nobody wants it
+                raise
+            except BaseException:
                 outbox.send()
+                raise
+            outbox.send()
         shutil.rmtree(self.scratch)
         return report
 

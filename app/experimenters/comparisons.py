@@ -1,7 +1,6 @@
 """One LR image and what every method made of it, from the database and the store."""
 
 from collections.abc import Mapping
-from functools import lru_cache
 from threading import Lock
 from typing import Any
 
@@ -10,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from app.comparison import Comparison, Output, texts
 from app.crops import Crop, most_disputed
-from app.errors import UnknownError
+from app.errors import BusyError, UnknownError
 from app.models import LowResolutionImage, Method, Study
 from app.models import Output as StoredOutput
 from app.store import Store
@@ -22,7 +21,10 @@ DESCRIBED = (
     "precision", "tile", "overlap", "kernel_width", "noise_level", "parameters",
 )  # fmt: skip
 
+PATIENCE_SECONDS = 2.0
+
 _reading = Lock()
+_disputed_crops: dict[tuple[Store, tuple[str, ...]], Crop] = {}
 
 
 def comparison(db: Session, store: Store, study: Study, stem: str) -> Comparison:
@@ -30,6 +32,7 @@ def comparison(db: Session, store: Store, study: Study, stem: str) -> Comparison
 
     Raises:
         UnknownError: no pair of the study shows such an image.
+        BusyError: others have asked for images that take long to read.
         DiscernError: the store has lost one of its images.
     """
     query = select(LowResolutionImage).where(LowResolutionImage.study_id == study.id, LowResolutionImage.stem == stem)
@@ -69,12 +72,17 @@ def _facts(method: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
 
 
 def _disputed(store: Store, outputs: tuple[str, ...], scale: int) -> Crop:
-    # One at a time: to read all outputs of a large image takes seconds, and memory. Who asks for it meanwhile waits.
-    with _reading:
-        return _find_disputed(store, outputs, scale)
-
-
-# The images of a hash never change.
-@lru_cache(maxsize=1024)
-def _find_disputed(store: Store, outputs: tuple[str, ...], scale: int) -> Crop:
-    return most_disputed((decode_bytes(store.image(sha256)) for sha256 in outputs), scale)
+    # The images of a hash never change.
+    key = store, outputs
+    if key in _disputed_crops:
+        return _disputed_crops[key]
+    # One at a time: to read all outputs of a large image takes seconds, and memory. Whoever asks meanwhile waits, but
+    # not for long: each of them keeps a place that subjects need.
+    if not _reading.acquire(timeout=PATIENCE_SECONDS):
+        raise BusyError("the outputs of another image are being read; ask again in a moment")
+    try:
+        if key not in _disputed_crops:
+            _disputed_crops[key] = most_disputed((decode_bytes(store.image(one)) for one in outputs), scale)
+    finally:
+        _reading.release()
+    return _disputed_crops[key]

@@ -24,7 +24,7 @@ from pipelines.super_resolution.method import Method, Output, fingerprint
 from pipelines.super_resolution.record import Item
 from pipelines.workspace import StorageError, Workspace
 
-PATIENCE_SECONDS = 60.0
+TURN_SECONDS = 1.0
 
 
 class Maker:
@@ -92,7 +92,7 @@ class Maker:
         items = {item.image: item for item in todo}
         table = record.manifest(self.workspace)
         problems = []
-        for done, result in enumerate(self._run_program(program, todo, slot), 1):
+        for done, result in enumerate(self._run_program(program, todo, progress, slot), 1):
             item = items[result.image]
             try:
                 table.append([self._store(program, item, result)])
@@ -113,14 +113,16 @@ class Maker:
         print_ = self.fingerprints[program.id]
         return record.store(self.workspace, item, output, print_, seconds=result.seconds, seed=program.seed)
 
-    def _run_program(self, program: Program, todo: Sequence[Item], slot: str) -> Iterator[runner.Made | runner.Failed]:
+    def _run_program(
+        self, program: Program, todo: Sequence[Item], progress: Progress, slot: str
+    ) -> Iterator[runner.Made | runner.Failed]:
         root = self.workspace.root.absolute()
         # Another configuration gets another folder: what this one has left there is not what it is asked for.
         work = root / "external" / f"{program.id}-{self.fingerprints[program.id][:12]}" / slot
         low = [LowResolution(i.image, self.workspace.image_path(i.image), i.width, i.height) for i in todo]
         gpu = methods.gpu_of(self.study.execution.device, os.environ.get("CUDA_VISIBLE_DEVICES"))
         log, known = root / "logs" / f"{program.id}-{slot}.log", self._known(program)
-        with _alone(program, work):
+        with _alone(program, work, progress):
             yield from runner.run(program, low, work, gpu=gpu, log=log, known=known)
 
     def _known(self, program: Program) -> LowResolution | None:
@@ -134,23 +136,32 @@ class Maker:
 
 
 @contextmanager
-def _alone(program: Program, work: Path) -> Iterator[None]:
-    """Keep others out of a working folder; where results appear in the repository itself, wait for their end."""
+def _alone(program: Program, work: Path, progress: Progress) -> Iterator[None]:
+    """Keep others out of a working folder, or of the repository where results appear there; wait until they are done.
+
+    A worker that was taken for dead may still be at work; it lets go when it wants to report and finds that it was.
+    """
     work.parent.mkdir(parents=True, exist_ok=True)
     private = program.has_private_results
-    path = work.with_name(f"{work.name}.lock") if private else program.repository / ".discern.lock"
-    # A worker that was taken for dead lets go soon after it wakes; results in the repository are somebody else's.
-    lock = filelock.FileLock(path, timeout=PATIENCE_SECONDS if private else -1)
+    lock = filelock.FileLock(work.with_name(f"{work.name}.lock") if private else program.repository / ".discern.lock")
+    path = lock.lock_file
     try:
-        lock.acquire()
-    except filelock.Timeout as error:
-        raise DiscernError(f"{work}: another run of {program.id} is at work here; wait for it or stop it") from error
+        while not _acquired(lock):
+            progress(f"waiting for another run of {program.id}", 0, 0)
     except OSError as error:
         raise DiscernError(f"{path}: cannot be used as a lock ({error.strerror}); make its folder writable") from error
     try:
         yield
     finally:
         lock.release()
+
+
+def _acquired(lock: filelock.BaseFileLock) -> bool:
+    try:
+        lock.acquire(timeout=TURN_SECONDS)
+    except filelock.Timeout:
+        return False
+    return True
 
 
 @dataclass(frozen=True)

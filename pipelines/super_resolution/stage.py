@@ -27,6 +27,7 @@ __all__ = [
     "Part",
     "Report",
     "conclude",
+    "fingerprints",
     "make_methods",
     "manifest",
     "outputs",
@@ -70,14 +71,22 @@ def make_methods(study: Study) -> dict[str, Method | Program]:
     return {description.id: methods.make(study, description) for description in study.methods}
 
 
+def fingerprints(study: Study) -> dict[str, str]:
+    """What tells of each method's outputs whether they are up to date.
+
+    Raises:
+        WeightsError: weights are not there, or not the expected ones.
+    """
+    return {name: fingerprint(method) for name, method in make_methods(study).items()}
+
+
 def plan(study: Study, workspace: Workspace) -> tuple[Part, ...]:
     """What is missing or out of date, method by method; methods with nothing to do are left out.
 
     Raises:
         WeightsError: weights are not there, or not the expected ones.
     """
-    made = make_methods(study)
-    missing = record.missing(workspace, {name: fingerprint(method) for name, method in made.items()})
+    missing = record.missing(workspace, fingerprints(study))
     parts = (
         Part(description.id, description.kind, tuple(item.image for item in missing if item.method == description.id))
         for description in study.methods

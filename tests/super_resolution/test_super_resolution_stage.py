@@ -10,6 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import filelock
 import numpy as np
 import psutil
 import pytest
@@ -18,7 +19,7 @@ from pipelines import ingest, version, weights
 from pipelines import study as studies
 from pipelines.errors import DiscernError, WeightsError
 from pipelines.study import Study
-from pipelines.super_resolution import stage
+from pipelines.super_resolution import making, stage
 from pipelines.workspace import Workspace
 from tests.conftest import SLOW, SLOW_IMAGES, SLOW_SIZE, save, textured, write_network
 from tests.killed_runs import journals, start, wait_for_rows
@@ -302,6 +303,31 @@ def test_what_an_earlier_run_made_shows_that_a_program_works(
     problems = run(tmp_path / "study.toml")[2].problems
     assert len(problems) == 6
     assert "given up" not in " ".join(map(str, problems))
+
+
+def test_a_part_waits_until_whoever_works_in_its_folder_lets_go(
+    make_study: MakeStudy, tmp_path: Path, upstream: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(making, "TURN_SECONDS", 0.01)
+    path = make_study(images=2, extra=upstream)
+    study = studies.load(path)
+    workspace = Workspace(study.workspace)
+    ingest.run(study, workspace)
+    images = list(ingest.manifest(workspace).read()["sha256"])
+    slot = workspace.root / "external" / f"upstream-{stage.fingerprints(study)['upstream'][:12]}" / "part-1"
+    slot.parent.mkdir(parents=True)
+    other = filelock.FileLock(f"{slot}.lock")
+    other.acquire()
+    turns = []
+
+    def let_go(task: str, done: int, total: int) -> None:
+        if task == "waiting for another run of upstream":
+            turns.append(task)
+            if len(turns) == 3:
+                other.release()
+
+    report = stage.run_part(study, workspace, "upstream", images, let_go, slot="part-1")
+    assert (report.new, report.problems, len(turns)) == (2, (), 3)
 
 
 FULL_DISK = """

@@ -6,7 +6,10 @@ from typing import Any
 import pytest
 from obstore.store import S3Store
 
+from app.admins import remote
 from app.admins.exchange import Exchange
+from app.admins.jobs import SupersededError
+from app.admins.remote import Errand
 from pipelines import ingest, probe
 from pipelines import study as studies
 from pipelines.errors import DiscernError
@@ -61,6 +64,11 @@ def make(tmp_path: Path, workspace: Workspace, images: list[str]) -> None:
     stage.run_part(study, workspace, "bicubic", images)
 
 
+def prints(tmp_path: Path) -> dict[str, str]:
+    """What the study's outputs must have to be up to date."""
+    return stage.fingerprints(studies.load(tmp_path / "study.toml"))
+
+
 def hand_back(exchange: Exchange, workspace: Workspace, name: str = "7/1-1") -> None:
     table = stage.manifest(workspace)
     exchange.hand_back(workspace, table.read(), table.schema, name)
@@ -78,7 +86,7 @@ def test_images_go_there_and_outputs_come_back(here: Workspace, exchange: Exchan
     hand_back(exchange, there)
     assert exchange.handed_back(7) == set(wanted)
     assert exchange.handed_back(8) == set()
-    exchange.take_back(here, stage.manifest(here), silent)
+    assert exchange.take_back(here, stage.manifest(here), prints(tmp_path), silent) == []
     rows: list[dict[str, Any]] = stage.manifest(here).rows()
     assert sorted(row["image"] for row in rows) == sorted(wanted)
     assert stage.manifest(here).read().equals(stage.manifest(there).read())
@@ -108,13 +116,101 @@ def test_an_image_that_was_damaged_on_its_way_is_not_taken(here: Workspace, exch
     (output,) = [row["sha256"] for row in stage.manifest(there).rows()]
     (file,) = [path for path in files(exchange) if output in path.name]
     file.write_bytes(there.image_path(wanted[0]).read_bytes())
-    with pytest.raises(DiscernError, match=rf"preruns/0123abcd/images/{output}\.png: damaged in the store"):
-        exchange.take_back(here, stage.manifest(here), silent)
+    (lost,) = exchange.take_back(here, stage.manifest(here), prints(tmp_path), silent)
+    assert (lost["image"], lost["method"]) == (wanted[0], "bicubic")
     assert not here.has_image(output)
     assert stage.manifest(here).rows() == []
-    file.unlink()
-    with pytest.raises(DiscernError, match=rf"{output}\.png: not in the store 'file:.*' any more; resume"):
-        exchange.take_back(here, stage.manifest(here), silent)
+    # It is missing, as if it had never been made, and stands in nobody's way.
+    assert not file.exists()
+    assert exchange.handed_back(7) == set()
+    hand_back(exchange, there)
+    assert exchange.take_back(here, stage.manifest(here), prints(tmp_path), silent) == []
+    assert here.has_image(output)
+
+
+def test_a_lent_image_that_was_damaged_is_lent_again(here: Workspace, exchange: Exchange, tmp_path: Path) -> None:
+    exchange.lend(here, ingest.manifest(here), silent)
+    wanted = hashes(here)[:1]
+    (file,) = [path for path in files(exchange) if wanted[0] in path.name]
+    file.write_bytes(file.read_bytes()[:100])
+    with pytest.raises(DiscernError, match=rf"preruns/0123abcd/images/{wanted[0]}\.png: was damaged in .*; resume"):
+        elsewhere(tmp_path, exchange, wanted)
+    with pytest.raises(DiscernError, match=rf"{wanted[0]}\.png: not in the store 'file:.*' any more; resume"):
+        elsewhere(tmp_path, exchange, wanted)
+    exchange.lend(here, ingest.manifest(here), silent)
+    assert hashes(elsewhere(tmp_path, exchange, wanted)) == wanted
+
+
+def test_rows_that_were_damaged_stand_in_nobodys_way(here: Workspace, exchange: Exchange, tmp_path: Path) -> None:
+    exchange.lend(here, ingest.manifest(here), silent)
+    wanted = hashes(here)[:1]
+    there = elsewhere(tmp_path, exchange, wanted)
+    make(tmp_path, there, wanted)
+    hand_back(exchange, there)
+    (file,) = [path for path in files(exchange) if "rows" in path.parts]
+    file.write_bytes(b"nothing")
+    with pytest.raises(DiscernError, match=r"preruns/0123abcd/rows/7/1-1\.parquet: was damaged in .*; resume"):
+        exchange.take_back(here, stage.manifest(here), prints(tmp_path), silent)
+    assert exchange.take_back(here, stage.manifest(here), prints(tmp_path), silent) == []
+
+
+def test_outputs_that_are_out_of_date_do_not_overrule_newer_ones(
+    here: Workspace, exchange: Exchange, tmp_path: Path
+) -> None:
+    exchange.lend(here, ingest.manifest(here), silent)
+    wanted = hashes(here)
+    there = elsewhere(tmp_path, exchange, wanted)
+    make(tmp_path, there, wanted)
+    hand_back(exchange, there)
+    # Meanwhile the method is another one, and its outputs are made where the workspace is.
+    file = tmp_path / "study.toml"
+    file.write_text(file.read_text().replace('algorithm = "bicubic"', 'algorithm = "lanczos"'))
+    make(tmp_path, here, wanted)
+    before = stage.manifest(here).rows()
+    assert exchange.take_back(here, stage.manifest(here), prints(tmp_path), silent) == []
+    assert stage.manifest(here).rows() == before
+    assert exchange.handed_back(7) == set()
+
+
+def test_an_attempt_that_is_no_longer_wanted_hands_nothing_back(
+    here: Workspace, exchange: Exchange, tmp_path: Path
+) -> None:
+    exchange.lend(here, ingest.manifest(here), silent)
+    study, wanted = studies.load(tmp_path / "study.toml"), hashes(here)
+
+    def superseded(task: str, done: int, total: int) -> None:
+        if done == 2:
+            raise SupersededError
+
+    def interrupted(task: str, done: int, total: int) -> None:
+        if done == 2:
+            raise KeyboardInterrupt
+
+    first = Errand(exchange, tmp_path / "scratch" / "first", part=7, attempt=1)
+    with pytest.raises(SupersededError):
+        first.run(study, "bicubic", wanted, superseded, slot="all")
+    assert exchange.handed_back(7) == set()
+    # One that is stopped keeps what it has.
+    second = Errand(exchange, tmp_path / "scratch" / "second", part=7, attempt=2)
+    with pytest.raises(KeyboardInterrupt):
+        second.run(study, "bicubic", wanted, interrupted, slot="all")
+    assert len(exchange.handed_back(7)) >= 2
+
+
+def test_outputs_are_handed_back_while_others_are_made(
+    here: Workspace, exchange: Exchange, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote, "HAND_BACK_SECONDS", 0.0)
+    exchange.lend(here, ingest.manifest(here), silent)
+    known: list[int] = []
+
+    def look(task: str, done: int, total: int) -> None:
+        known.append(len(exchange.handed_back(7)))
+
+    errand = Errand(exchange, tmp_path / "scratch", part=7, attempt=1)
+    report = errand.run(studies.load(tmp_path / "study.toml"), "bicubic", hashes(here), look, slot="all")
+    assert report.new == len(hashes(here)) == len(exchange.handed_back(7))
+    assert any(0 < count < len(hashes(here)) for count in known)
 
 
 def test_a_store_that_does_not_answer_is_named(exchange: Exchange) -> None:

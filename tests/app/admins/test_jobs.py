@@ -9,12 +9,12 @@ from typing import Any
 import httpx
 import procrastinate
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import func, select, text, update
 
 from app import database
 from app.admins import jobs, preruns
-from app.models import Job
-from tests.app.admins.conftest import PrerunStudy, start
+from app.models import Job, PrerunPart
+from tests.app.admins.conftest import METHODS, PrerunStudy, start
 from tests.app.conftest import Site
 
 
@@ -107,6 +107,33 @@ def test_a_job_whose_cancelling_was_asked_for_before_its_worker_was_known_to_be_
     assert admin.get(dead).json()["finished_at"] is not None
     assert entries(site) == [("cpu", "failed")]
     assert admin.post(f"{dead}/resume").json()["status"] == "queued"
+
+
+def test_a_cancelled_job_leaves_nothing_on_the_queue_that_a_worker_would_have_to_begin(
+    site: Site, admin: httpx.Client, prerun_study: PrerunStudy
+) -> None:
+    address = start(admin, prerun_study)
+    assert admin.post(f"{address}/cancel").json()["status"] == "cancelled"
+    assert entries(site) == [("cpu", "cancelled")]
+    assert admin.post(f"{address}/resume").json()["status"] == "queued"
+    assert entries(site) == [("cpu", "cancelled"), ("cpu", "todo")]
+
+
+def test_a_wish_to_cancel_that_came_too_late_hides_no_success(
+    site: Site, admin: httpx.Client, prerun_study: PrerunStudy
+) -> None:
+    address = start(admin, prerun_study)
+    with site.sessions.begin() as db:
+        made = preruns.find(db, int(address.rpartition("/")[2]))
+        preruns.add(db, preruns.part(made, "cpu", step="select"))
+        prepared = {"images": 6, "missing": dict.fromkeys(METHODS, 0), "facts": {}, "problems": []}
+        selected = {"outputs": 18, "pairs": 6, "images": 6, "problems": []}
+        for part in db.scalars(select(PrerunPart)):
+            part.result = prepared if part.step == "prepare" else selected
+        db.execute(update(Job).values(status="succeeded", attempt=1, started_at=func.now(), finished_at=func.now()))
+        made.cancel_requested = True
+    view = admin.get(address).json()
+    assert (view["status"], view["pairs"]) == ("succeeded", 6)
 
 
 def test_after_a_pause_nobody_is_taken_for_dead_at_once(

@@ -44,3 +44,9 @@ def test_methods_steps_and_errors_of_other_kinds_are_said_apart() -> None:
         ("outputs", "m3", 2, 100, ["a"], "a lacks the weights"),
         ("outputs", "m3", 1, 50, ["b"], "b lacks the program"),
     ]
+
+
+def test_errors_that_differ_in_sizes_and_process_ids_are_said_once() -> None:
+    parts = [part(result=None, error=f"process {n} needs {n / 7:.2f} GiB, but there are {n % 5}") for n in range(90)]
+    (said,) = failures(parts)
+    assert (said.parts, said.error) == (90, parts[0].error)

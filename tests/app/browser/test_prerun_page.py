@@ -107,7 +107,9 @@ def half_failed(site: Site, study: PrerunStudy) -> int:
         made = preruns.start(db, study.file, images_per_part=2, created_by="ada")
         for number in range(22):
             method, queue = ("nearest", "cpu") if number == 20 else ("upstream", "gpu")
-            preruns.add_part(db, made, queue, step="outputs", method=method, slot=str(number), images=["a", "b"])
+            preruns.add(
+                db, preruns.part(made, queue, step="outputs", method=method, slot=str(number), images=["a", "b"])
+            )
         db.flush()
         prepare, *failed, running, _ = db.scalars(select(Job).order_by(Job.id))
         prepared = {"images": 44, "missing": dict.fromkeys(METHODS, 44), "problems": []}

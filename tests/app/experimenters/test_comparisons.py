@@ -79,11 +79,26 @@ def test_the_outputs_of_an_image_are_read_once_however_many_ask_at_the_same_time
         return crops.most_disputed(outputs, scale)
 
     monkeypatch.setattr(comparisons, "most_disputed", slow)
-    comparisons._find_disputed.cache_clear()
+    comparisons._disputed_crops.clear()
     with ThreadPoolExecutor(4) as pool:
         answers = list(pool.map(lambda _: browser.get(f"/studies/small/images/{stem}"), range(4)))
     assert [answer.status_code for answer in answers] == [200] * 4
     assert reading == [stem]
+
+
+def test_who_asks_for_an_image_that_takes_long_does_not_wait_for_others_for_long(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    browser, stem = site.staff("experimenter"), some_stem(site)
+    monkeypatch.setattr(comparisons, "PATIENCE_SECONDS", 0.01)
+    comparisons._disputed_crops.clear()
+    with comparisons._reading:  # somebody else's image
+        busy = browser.get(f"/studies/small/images/{stem}")
+    assert (busy.status_code, busy.headers["Retry-After"]) == (503, "1")
+    assert "the outputs of another image are being read; ask again in a moment" in busy.text
+    assert browser.get(f"/studies/small/images/{stem}").status_code == 200
+    with comparisons._reading:  # what is known needs no reading
+        assert browser.get(f"/studies/small/images/{stem}").status_code == 200
 
 
 def test_every_pair_leads_to_the_page_of_its_image(site: Site) -> None:
