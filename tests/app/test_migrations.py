@@ -209,3 +209,21 @@ def test_an_unusable_url_is_refused_with_the_name_of_its_setting(url: str, messa
 def test_a_database_that_does_not_exist_is_named(database_url: str) -> None:
     with pytest.raises(DiscernError, match=r'cannot be reached: .*"absent" does not exist'):
         database.migrate(make_url(database_url).set(database="absent").render_as_string(hide_password=False))
+
+
+def test_jobs_of_the_version_before_pre_runs_keep_their_queues(database_url: str) -> None:
+    run(database_url, "downgrade", "0002")
+    with psycopg.connect(database_url) as connection:
+        # Calibrations, rankings, and studies that they would belong to are not what this is about.
+        connection.execute("SET session_replication_role = replica")
+        connection.execute("INSERT INTO jobs (calibration_id) VALUES (7), (8)")
+        connection.execute(
+            "INSERT INTO procrastinate_jobs (queue_name, task_name, args) "
+            "SELECT CASE calibration_id WHEN 7 THEN 'cpu' ELSE 'gpu' END, 'run_job', json_build_object('job_id', id) "
+            "FROM jobs"
+        )
+    run(database_url, "upgrade", "0003")
+    queues = "SELECT calibration_id, queue FROM jobs ORDER BY calibration_id"
+    assert ask(database_url, queues) == [(7, "cpu"), (8, "gpu")]
+    run(database_url, "downgrade", "0002")
+    assert ask(database_url, "SELECT calibration_id FROM jobs ORDER BY calibration_id") == [(7,), (8,)]

@@ -57,6 +57,7 @@ def test_an_admin_starts_follows_cancels_resumes_and_imports_a_pre_run(
         expect(row).to_contain_text("at work", timeout=JOB_MS)
         expect(row).to_contain_text("1 / 6", timeout=JOB_MS)
         expect(figures).to_contain_text("outputs a minute", timeout=JOB_MS)
+        expect(figures).to_contain_text(re.compile(r"left\s*(about|more than) \d+ (s|min)"), timeout=JOB_MS)
         expect(page.get_by_role("row").filter(has_text="upstream, part-0001")).to_contain_text("1 / 6")
         assert page.evaluate("window.notReloaded") is True
         page.get_by_role("button", name="Cancel").click()
