@@ -1,7 +1,8 @@
 """One `map` over work items: in this process, or on a Ray cluster.
 
-A mistake in one item (a `DiscernError`: a damaged file, a missing output) comes back as that item's outcome and the
-rest goes on. What cannot be stored stops the run, and so does any other exception: that is a bug.
+A mistake in one item (a `DiscernError`: a damaged file, a missing output), or one that memory does not suffice for,
+comes back as that item's outcome and the rest goes on. What cannot be stored stops the run, and so does any other
+exception: that is a bug.
 """
 
 import os
@@ -136,6 +137,10 @@ def _attempt(function: Callable[[Item], Result], item: Item) -> Outcome[Item, Re
         raise
     except DiscernError as problem:
         return Outcome(item, None, problem)
+    except MemoryError:
+        return Outcome(
+            item, None, DiscernError(f"{item}: out of memory; free some, lower execution.workers, or leave it out")
+        )
 
 
 def _in_threads(

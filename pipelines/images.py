@@ -28,6 +28,8 @@ Pixels = NDArray[np.uint8]
 MAX_PIXELS = 89_478_485
 Image.MAX_IMAGE_PIXELS = None
 
+_BITS_PER_SAMPLE, _SAMPLE_FORMAT, _UNSIGNED = 258, 339, 1  # of TIFF
+
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp"})
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP")  # nothing else is decoded, whatever a file is called
 
@@ -118,10 +120,18 @@ def _refuse_what_loading_would_hide(path: Path, image: Image.Image, limit: float
     if image.width * image.height > limit:
         raise ImageError(f"{path}: {image.width}x{image.height} exceeds the limit of {limit} pixels: take it out")
     # Pillow cuts 16-bit RGB down to 8 bits and shows the first of several frames, both without a word.
-    if ";16" in str(getattr(image, "tile", "")):
+    if set(_tiff_values(image, _SAMPLE_FORMAT, _UNSIGNED)) != {_UNSIGNED}:
+        raise ImageError(f"{path}: signed or floating-point values are not supported: convert the file to 8-bit RGB")
+    if ";16" in str(getattr(image, "tile", "")) or max(_tiff_values(image, _BITS_PER_SAMPLE, 8)) > 8:
         raise ImageError(f"{path}: 16 bits per channel are not supported: convert the file to 8-bit RGB")
     if getattr(image, "n_frames", 1) > 1:
         raise ImageError(f"{path}: holds several frames or pages: give a file for each image")
+
+
+def _tiff_values(image: Image.Image, tag: int, default: int) -> tuple[int, ...]:
+    """A tag of a TIFF file, with a value for each channel; the default for other files."""
+    found = getattr(image, "tag_v2", {}).get(tag, default)
+    return found if isinstance(found, tuple) else (found,)
 
 
 def _to_rgb(path: Path, image: Image.Image, *, is_rotated: bool) -> DecodedImage:

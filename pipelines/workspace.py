@@ -106,8 +106,9 @@ class Workspace:
 
     def sweep(self) -> None:
         """Remove the temporary files of processes that were killed; only while nobody else works here."""
-        for path in (self.root / "images").glob(f"*/{_TEMPORARY}*.tmp"):
-            path.unlink()
+        for folder in ("images/*", "manifests/*", "provenance", "provenance/*"):
+            for path in self.root.glob(f"{folder}/{_TEMPORARY}*.tmp"):
+                path.unlink()
 
     def put_image(self, pixels: Pixels) -> str:
         """Store an image, (height, width, 3) uint8, and return its pixel hash."""

@@ -231,3 +231,16 @@ def test_a_ray_host_with_another_folder_under_the_workspaces_path_does_nothing(
     assert executor.fill(table, rows_of, [2, 4], task="squares", progress=silent, execution=on_ray) == []
     assert list(table.read()["square"]) == [4, 16]
     assert not list((table.folder / probe.FOLDER).iterdir())
+
+
+def test_memory_that_does_not_suffice_for_an_item_is_a_problem_of_that_item(engine: Engine) -> None:
+    outcomes = list(executor.map_items(hungry, range(4), engine=engine, workers=2))
+    assert {outcome.item for outcome in outcomes if outcome.problem is None} == {0, 2, 3}
+    (hungry_one,) = (outcome for outcome in outcomes if outcome.problem is not None)
+    assert str(hungry_one.problem).startswith("1: out of memory; free some")
+
+
+def hungry(item: int) -> int:
+    if item == 1:
+        raise MemoryError
+    return item

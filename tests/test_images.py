@@ -1,5 +1,6 @@
 """Decoding: what is accepted, what is converted and noted, what is refused by name."""
 
+import io
 import os
 import struct
 import zlib
@@ -125,6 +126,39 @@ def _cmyk(path: Path) -> None:
     Image.fromarray(textured(0)).convert("CMYK").save(path, format="JPEG")
 
 
+def _sixteen_bits_plane_by_plane(path: Path) -> None:
+    """Pillow reads such a file as if it had 8 bits; it writes none, so this is one by hand: baseline TIFF tags."""
+    width, height = 4, 3
+    planes = np.arange(3 * width * height, dtype="<u2") * 1000
+    plane = 2 * width * height
+    first = 8 + 2 + 12 * 10 + 4  # after header, number of entries, entries, and the end of the list
+    data = first + 6 + 12 + 12
+    short, long = 3, 4
+    entries = [
+        (256, short, 1, width),
+        (257, short, 1, height),
+        (258, short, 3, first),  # bits per sample
+        (259, short, 1, 1),  # no compression
+        (262, short, 1, 2),  # RGB
+        (273, long, 3, first + 6),  # where the planes are
+        (277, short, 1, 3),
+        (278, short, 1, height),
+        (279, long, 3, first + 18),  # how long they are
+        (284, short, 1, 2),  # plane by plane
+    ]
+    head = struct.pack("<2sHIH", b"II", 42, 8, len(entries))
+    listed = b"".join(struct.pack("<HHII", *entry) for entry in entries) + struct.pack("<I", 0)
+    values = struct.pack("<3H3I3I", 16, 16, 16, *(data + plane * k for k in range(3)), *[plane] * 3)
+    path.write_bytes(head + listed + values + planes.tobytes())
+
+
+def _signed(path: Path) -> None:
+    plain = io.BytesIO()
+    sample_format = 339
+    Image.fromarray(textured(0)[..., 0]).save(plain, "TIFF", tiffinfo={sample_format: 2})
+    path.write_bytes(plain.getvalue())
+
+
 def _floating_point(path: Path) -> None:
     Image.fromarray(textured(0)[..., 0].astype(np.float32)).save(path, format="TIFF")
 
@@ -155,7 +189,9 @@ def _sixteen_bits(path: Path) -> None:
         (_grey_with_transparency, "transparency is not supported"),
         (_palette_with_transparency, "transparency is not supported"),
         (_cmyk, "mode CMYK is not supported"),
-        (_floating_point, "mode F is not supported"),
+        (_floating_point, "floating-point values are not supported"),
+        (_sixteen_bits_plane_by_plane, "16 bits per channel are not supported"),
+        (_signed, "signed or floating-point values are not supported"),
         (_gif, "not a PNG, JPEG"),
         (_postscript, "not a PNG, JPEG"),
         (_bad_profile, "unusable ICC profile"),

@@ -118,9 +118,13 @@ def test_stored_images_are_listed_and_what_a_kill_left_is_swept(tmp_path: Path) 
     workspace = Workspace(tmp_path)
     hashes = {workspace.put_image(textured(seed)) for seed in range(3)}
     folder = workspace.image_path(min(hashes)).parent
-    (folder / ".writing-abc.tmp").write_bytes(b"half")
+    places = [folder, tmp_path / "manifests" / "outputs", tmp_path / "provenance", tmp_path / "provenance" / "methods"]
+    for place in places:
+        place.mkdir(parents=True, exist_ok=True)
+        (place / ".writing-abc.tmp").write_bytes(b"half")
     assert workspace.stored_images() == hashes
     workspace.sweep()
+    assert not list(tmp_path.rglob("*.tmp"))
     assert [file.suffix for file in folder.iterdir()] == [".png"] * len(list(folder.iterdir()))
 
 

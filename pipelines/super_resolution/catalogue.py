@@ -56,6 +56,7 @@ class Entry(_Data):
         extra: the optional extra of this package that the method needs in this process, besides `pipelines`.
         repository: its upstream address; None where there is none.
         requirements: the environment that upstream asks for, in words.
+        finished: naming rule of what upstream's program writes unless told otherwise; None where it is that of a run.
         runs: ways to run it, as keys of a `[[methods]]` block without the user's paths; the first is the default.
         weights: all that its runs need.
         unstated: what the paper (Chen et al.), which ranks it, leaves open.
@@ -74,6 +75,7 @@ class Entry(_Data):
     extra: Literal["noncommercial"] | None = None
     repository: str | None = None
     requirements: str | None = None
+    finished: str | None = None
     runs: tuple[dict[str, Any], ...] = Field(min_length=1)
     weights: tuple[Weights, ...] = ()
     unstated: tuple[str, ...] = ()
@@ -94,8 +96,8 @@ class Entry(_Data):
         if wanted not in self.kinds:
             raise DiscernError(f"preset {self.id!r} has no kind {wanted!r}; choose {_alternatives(self.kinds)}")
         if wanted == FOLDER:
-            patterns = [run["pattern"] for run in self.runs if "pattern" in run]
-            return {"kind": FOLDER, "pattern": patterns[0]} if patterns else {"kind": FOLDER}
+            patterns = [self.finished, *(run.get("pattern") for run in self.runs)]
+            return next(({"kind": FOLDER, "pattern": one} for one in patterns if one), {"kind": FOLDER})
         return copy.deepcopy(next(run for run in self.runs if run["kind"] == wanted))
 
 

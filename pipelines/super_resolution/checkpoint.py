@@ -127,6 +127,10 @@ def usr(
 
 
 def _load_usr(file: Path, sha256: str, scale: int, kernel_width: float, noise_level: float) -> Loaded:
+    if scale > usrnet.LARGEST_SCALE:
+        raise WeightsError(
+            f"{file}: USRNet enlarges by {usrnet.LARGEST_SCALE} at most, the study by {scale}; leave it out"
+        )
     state = weights.load_state(file, sha256)
     try:
         network = usrnet.from_state(state)

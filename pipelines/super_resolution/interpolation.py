@@ -93,6 +93,8 @@ _ALGORITHMS: dict[str, Callable[[Pixels, int], Pixels]] = {
     "back_projection": back_projection,
 }
 ALGORITHMS = tuple(_ALGORITHMS)
+# Libraries, beside Pillow, on which the outputs of an algorithm depend.
+_FURTHER = {"bicubic_nonlocal_means": ("scikit-image", "scipy")}
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,7 @@ class Interpolation:
     @property
     def provenance(self) -> dict[str, Any]:
         """See `Method.provenance`."""
-        libraries = {library: metadata.version(library) for library in ("pillow", "scikit-image")}
+        libraries = {library: metadata.version(library) for library in ("pillow", *_FURTHER.get(self.algorithm, ()))}
         return {"kind": "interpolation", "algorithm": self.algorithm, "scale": self.scale} | libraries
 
     @property

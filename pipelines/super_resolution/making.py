@@ -111,7 +111,7 @@ class Maker:
             result.pixels, device=None, peak_memory=result.peak_memory, position=result.position, of=result.of
         )
         print_ = self.fingerprints[program.id]
-        return record.store(self.workspace, item, output, print_, seconds=result.seconds, seed=program.seed)
+        return record.store(self.workspace, item, output, print_, seconds=result.seconds, seed=program.given_seed)
 
     def _run_program(
         self, program: Program, todo: Sequence[Item], progress: Progress, slot: str

@@ -39,7 +39,8 @@ class Output:
 class Method(Protocol):
     """One super-resolution method that works image by image.
 
-    Its outputs are a function of `provenance` and of the LR image alone.
+    Its outputs are a function of `provenance` and of the LR image alone, up to what `Output` tells of how each came
+    about (the tile that memory allowed, say) and to rounding on different devices of one kind.
     """
 
     @property

@@ -82,7 +82,11 @@ class Network:
 
     @property
     def provenance(self) -> dict[str, Any]:
-        """See `Method.provenance`; a GPU and a CPU round differently, so the kind of device belongs to it."""
+        """See `Method.provenance`; a GPU and a CPU round differently, so the kind of device belongs to it.
+
+        What depends on the host alone stands with each output: the precision that "auto" became, and the tile that
+        memory allowed.
+        """
         settings = self.settings
         return self.facts | {
             "scale": settings.scale,
@@ -119,13 +123,13 @@ class Network:
     ) -> tuple[Pixels, int | None]:
         """The output and the tile's side, None for the whole image at once."""
         longest = max(low.shape[-2:])
-        while True:
-            tile = self._state.tile or self.settings.tile
-            made = self._attempt(for_image, low, dtype, stem, tile)
-            if not isinstance(made, str):
-                return made, tile if longest > tile else None
+        tile = allowed = self._state.tile or self.settings.tile
+        while isinstance(made := self._attempt(for_image, low, dtype, stem, tile), str):
             torch.cuda.empty_cache()
-            self._halve(min(tile, longest), stem, made)
+            tile = self._halved(min(tile, longest), stem, made)
+        if tile < allowed:
+            self._state.tile = tile
+        return made, tile if longest > tile else None
 
     def _attempt(
         self, for_image: Callable[[torch.Tensor], Forward], low: torch.Tensor, dtype: torch.dtype, stem: str, tile: int
@@ -141,13 +145,13 @@ class Network:
                 return _reason(error)
             raise DiscernError(f"{self.id}: the network cannot do {stem!r} ({_reason(error)})") from error
 
-    def _halve(self, tile: int, stem: str, reason: str) -> None:
+    def _halved(self, tile: int, stem: str, reason: str) -> int:
         if tile <= SMALLEST_TILE:
             raise DiscernError(
                 f"{self.id}: out of memory on {stem!r} even in tiles of {tile} LR pixels ({reason}); free some memory"
             )
         # A multiple of it, so that tiles end where the windows of a network do.
-        self._state.tile = max(tile // 2 // SMALLEST_TILE, 1) * SMALLEST_TILE
+        return max(tile // 2 // SMALLEST_TILE, 1) * SMALLEST_TILE
 
     def _to_pixels(self, output: torch.Tensor, stem: str) -> Pixels:
         if not torch.isfinite(output).all():
@@ -173,6 +177,8 @@ class Network:
             return self._state.loaded
 
     def _load_on(self, device: torch.device) -> "tuple[Loaded, str]":
+        # Otherwise convolutions on many GPUs round what is called float32 to 10 bits.
+        torch.backends.cudnn.allow_tf32 = False
         loaded = self.load()
         while True:
             precision = choose_precision(self.settings.precision, loaded.half, device, self.id)
@@ -197,7 +203,7 @@ class _State:
         self.loading = threading.Lock()
         self.alone = threading.Lock()
         self.loaded: tuple[Loaded, str] | None = None
-        self.tile: int | None = None  # what memory allows, once it has run out
+        self.tile: int | None = None  # what memory has allowed, once it had run out
 
     def __reduce__(self) -> "tuple[type[_State], tuple[()]]":
         return _State, ()

@@ -22,12 +22,13 @@ SCHEMA = pa.schema(
         "width": pa.int32(),
         "height": pa.int32(),
         "seconds": pa.float64(),
-        "device": pa.string(),  # where it was computed; null where it was made elsewhere
-        "precision": pa.string(),  # of a network's computation
+        "device": pa.string(),  # where it was computed; null where it was made elsewhere, or by a program that decides
+        "precision": pa.string(),  # of a network's computation in this process; parameters say that of a program
         "tile": pa.int32(),  # LR pixels; null where the whole image was done at once
         "seed": pa.int64(),  # that an external program was given
-        "peak_memory": pa.int64(),  # bytes: of the GPU for this image, or of the process until then
-        "position": pa.int32(),  # place in the folder that an external program was given, from 1
+        # Bytes: of the GPU for this image, or of the process until then; null for what a program made before its end.
+        "peak_memory": pa.int64(),
+        "position": pa.int32(),  # place in the folder that an external program was given, by name, from 1
         "of": pa.int32(),  # images in that folder
         "code": pa.string(),  # version of Discern's
         "host": pa.string(),

@@ -27,6 +27,7 @@ from pipelines.super_resolution.state_dict import length_of, load_strictly, size
 
 LAYOUT = "USRNet (KAIR's usrnet.pth, usrgan.pth or a tiny one)"
 SMALLEST_SIDE = 8
+LARGEST_SCALE = 4  # that it was trained for; larger ones do not fit the kernel
 BORDER = 16  # pixels of the enlarged grid: more than half of the kernel
 MULTIPLE = 8  # the prior halves its features three times
 

@@ -37,6 +37,7 @@ class Site:
 
     root: Path
     environment: Path
+    work_name: str = "work"
 
     @property
     def repository(self) -> Path:
@@ -44,7 +45,7 @@ class Site:
 
     @property
     def work(self) -> Path:
-        return self.root / "work"
+        return self.root / self.work_name
 
     @property
     def log(self) -> Path:

@@ -235,7 +235,11 @@ def test_a_command_of_ones_own_may_have_parameters_of_its_own() -> None:
 
 def test_finished_outputs_are_looked_for_under_upstreams_names() -> None:
     assert catalogue.expand({"preset": "seesr", "kind": "folder"})["pattern"] == "sample00/{stem}.png"
-    assert "pattern" not in catalogue.expand({"preset": "bsrgan", "kind": "folder"})
+    assert catalogue.expand({"preset": "bsrgan", "kind": "folder"})["pattern"] == "{stem}_BSRGAN.png"
+    assert catalogue.expand({"preset": "usrgan", "kind": "folder"})["pattern"] == "{stem}_x4_usrgan.png"
+    # Not that of the run here, which asks for no suffix.
+    assert catalogue.expand({"preset": "realesrgan", "kind": "folder"})["pattern"] == "{stem}_out.png"
+    assert "pattern" not in catalogue.expand({"preset": "diffbir", "kind": "folder"})
 
 
 @pytest.mark.parametrize(

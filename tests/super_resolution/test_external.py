@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.errors import DiscernError
-from pipelines.super_resolution.external import runner
+from pipelines.super_resolution.external import runner, staging
 from pipelines.super_resolution.external.runner import LowResolution, Made
 from tests.conftest import save, textured
 from tests.super_resolution.conftest import Site, assert_right, makes, problems
@@ -64,7 +64,9 @@ def test_the_program_finds_copies_its_own_environment_and_its_repository(
     variables = {"PYTHONPATH": "{repository}/src", "GREETING": "{words}; echo $HOME"}
     parameters = {"name": "{lr}", "words": "two words", "half": True}
     program = site.program("--config", "{config}", config=config, variables=variables, parameters=parameters)
-    site.run(program, low, gpu="1")
+    with monkeypatch.context() as kept:
+        kept.setattr(staging, "clear", lambda work: None)
+        site.run(program, low, gpu="1")
     event = site.events[0]
     assert event["prefix"] == str(site.environment)
     assert event["folder"] == str(site.repository)
@@ -79,6 +81,9 @@ def test_the_program_finds_copies_its_own_environment_and_its_repository(
     staged = site.work / "lr" / f"{low[0].image[:16]}.png"
     assert staged.read_bytes() == low[0].path.read_bytes()
     assert not staged.samefile(low[0].path)
+    # Ten thousand copies are of no use once all is done.
+    site.run(program, low, gpu="1")
+    assert not staged.parent.exists()
 
 
 @pytest.mark.parametrize(("gpu", "expected"), [(None, "0,1"), ("", "")])

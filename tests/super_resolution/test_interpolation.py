@@ -106,3 +106,11 @@ def test_provenance_names_what_determines_the_outputs() -> None:
     assert (facts["algorithm"], facts["scale"]) == ("bicubic", 4)
     assert facts["pillow"]
     assert facts == Interpolation("another name", "bicubic", 4).provenance
+
+
+def test_only_libraries_that_an_algorithm_uses_make_its_outputs_out_of_date() -> None:
+    def libraries(algorithm: str) -> set[str]:
+        return set(Interpolation("x", algorithm, 4).provenance) - {"kind", "algorithm", "scale"}
+
+    assert libraries("bicubic") == {"pillow"}
+    assert libraries("bicubic_nonlocal_means") == {"pillow", "scikit-image", "scipy"}

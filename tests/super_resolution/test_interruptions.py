@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -253,3 +254,29 @@ def test_a_program_that_cannot_be_started_says_why(site: Site, tmp_path: Path) -
     ):
         assert running.wait(SECONDS)
     assert str(running.ending) == f"it cannot be started ([Errno 2] No such file or directory: '{script}')"
+
+
+def test_what_another_study_has_left_in_a_repository_that_both_use_is_not_taken(site: Site) -> None:
+    low, results = site.images(4), str(site.repository / "results")
+    program = site.program("--output", results, "--on", low[3].stem, "hang", results=results)
+    with driver(site, program, low) as process:
+        assert first_outcome(process) == low[0].image
+        assert recorded(site, "hangs") == low[3].stem
+        kill(process)
+        assert_vanish(site.events[0]["pid"])
+    left = {path.name: path.read_bytes() for path in Path(results).iterdir()}
+    assert len(left) >= 2
+    # Another study, with a working folder of its own and other noise, is killed there, too.
+    other = replace(site, work_name="other work")
+    noisy = other.program("--noise", "--output", results, "--on", low[3].stem, "hang", results=results)
+    before = len(site.events)
+    with driver(other, noisy, low) as process:
+        first_outcome(process)
+        wait_for(lambda: any("hangs" in event for event in site.events[before:]), "the second hang")
+        kill(process)
+        assert_vanish(*[event["pid"] for event in site.events[before:] if "pid" in event])
+    path = site.repository / "inference.py"
+    path.write_text(path.read_text().replace('"hang" in actions', "False"))
+    outcomes = site.run(program, low)
+    for image in low:
+        assert_right(makes(outcomes)[image.image], image)

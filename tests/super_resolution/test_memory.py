@@ -152,3 +152,24 @@ def test_threads_agree_on_what_memory_allows() -> None:
     assert {output.tile for output in outputs} == {32}
     for output, low in zip(outputs, lows, strict=True):
         assert steps_between(output.pixels, expected(low)) <= 1
+
+
+class Stubborn(Greedy):
+    """Cannot do images that begin with a black pixel, however small the tile."""
+
+    def forward(self, low: torch.Tensor) -> torch.Tensor:
+        if float(low[0, :, 0, 0].sum()) == 0:
+            self.failures += 1
+            raise self.error
+        return super().forward(low)
+
+
+def test_an_image_that_no_tile_fits_does_not_cut_the_others_up() -> None:
+    module = Stubborn(10**9)
+    method, black = of(module), textured(0, 100, 80)
+    black[0, 0] = 0
+    with pytest.raises(DiscernError, match="out of memory on 'black' even in tiles of 32 LR pixels"):
+        method.upscale("black", black)
+    low = textured(1, 100, 80)
+    low[0, 0] = 200
+    assert method.upscale("other", low).tile is None

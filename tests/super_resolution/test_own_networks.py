@@ -76,6 +76,12 @@ def test_usrnet_says_which_image_is_too_small_for_it(tmp_path: Path) -> None:
         method.upscale("image", textured(0, 5, 20))
 
 
+def test_a_scale_that_usrnet_was_not_made_for_is_refused(tmp_path: Path) -> None:
+    write_usrnet(tmp_path / "usr.pth")
+    method = checkpoint.usr("usr", tmp_path / "usr.pth", Settings(8), kernel_width=1.5, noise_level=5.0)
+    assert refusal(method).endswith("usr.pth: USRNet enlarges by 4 at most, the study by 8; leave it out")
+
+
 def test_weights_of_another_network_are_not_usrnets(tmp_path: Path) -> None:
     write_network(tmp_path / "net.pth")
     method = checkpoint.usr("usr", tmp_path / "net.pth", X4, kernel_width=1.5, noise_level=5.0)

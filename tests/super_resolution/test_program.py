@@ -108,7 +108,7 @@ def test_provenance_holds_what_determines_outputs(site: Site) -> None:
         {"steps": 15},
         "a: {lr}",
     )
-    assert (facts["scale"], facts["seed"], facts["one_image_per_call"]) == (4, 7, False)
+    assert (facts["scale"], facts["seed"], facts["one_image_per_call"]) == (4, None, False)
     assert str(site.repository) not in json.dumps(facts)
     # Read once: hashing gigabytes takes its time.
     outside.write_bytes(b"changed")
@@ -173,3 +173,22 @@ def test_a_submodule_has_its_own_commit(tmp_path: Path) -> None:
     (tmp_path / "sr").mkdir()
     (tmp_path / "sr" / ".git").write_text("gitdir: ../modules/sr\n")
     assert commit_of(tmp_path / "sr") == COMMIT
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"command": ("run.py", "--seed={seed}")},
+        {"config": "manual_seed: {seed}"},
+        {"variables": {"SEED": "{seed}"}},
+        {"results": "{out}/{seed}"},
+    ],
+    ids=lambda changes: next(iter(changes)),
+)
+def test_the_seed_determines_outputs_of_programs_that_it_is_given_to_and_of_no_others(
+    site: Site, changes: dict[str, Any]
+) -> None:
+    assert site.program(seed=7).provenance == site.program(seed=8).provenance
+    assert site.program(seed=7).given_seed is None
+    given = [site.program(seed=seed, **changes) for seed in (7, 8)]
+    assert [program.provenance["seed"] for program in given] == [program.given_seed for program in given] == [7, 8]

@@ -101,8 +101,14 @@ class Program:
             "commit": commit_of(self.repository),
             "one_image_per_call": self.one_image_per_call,
             "scale": self.scale,
-            "seed": self.seed,
+            "seed": self.given_seed,
         }
+
+    @property
+    def given_seed(self) -> int | None:
+        """The seed, if it is given to the program: one that takes none need not run again for another."""
+        texts = [text for _, text in self._arguments()] + [self.results, *self.variables.values(), self.config or ""]
+        return self.seed if any("seed" in placeholders(text) for text in texts) else None
 
     @property
     def rule(self) -> NamingRule:

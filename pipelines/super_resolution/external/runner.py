@@ -99,6 +99,7 @@ class _Run:
         yield from self._leftovers()
         while self.waiting:
             yield from self._round(self._choice())
+        staging.clear(self.work)
 
     def _leftovers(self) -> Iterator[Made | Failed]:
         """What a killed run wrote; not its last file, which may be half of what was meant."""

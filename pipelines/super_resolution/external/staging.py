@@ -6,10 +6,12 @@
         config.yml                 for a program that reads one
         call.json                  which program, and which images
 
-The record tells a later run whose outputs a killed one has left behind.
+The record tells a later run whose outputs a killed one has left behind. Where outputs appear in the repository, which
+other working folders use too, a mark there tells whose call was the last one.
 """
 
 import json
+import secrets
 import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -79,9 +81,17 @@ def prepare(program: Program, invocation: Invocation, work: Path, images: Iterab
         ) from error
     if invocation.config is not None:
         write_atomically(config_path(work), invocation.config.encode("utf-8", "surrogateescape"))
+    token = secrets.token_hex(16)
+    if not program.has_private_results:
+        write_atomically(_mark(program), token.encode())
     # Last: an output that lies there when the record says so belongs to this call.
-    write_json(_record(work), {"provenance": program.provenance, "stems": list(waiting)})
+    write_json(_record(work), {"provenance": program.provenance, "stems": list(waiting), "token": token})
     return Call(tuple(waiting), waiting, _record(work).stat().st_mtime)
+
+
+def clear(work: Path) -> None:
+    """Delete the copies of the LR images, once no call needs them."""
+    shutil.rmtree(work / "lr", ignore_errors=True)  # the next call deletes what is left
 
 
 def recall(program: Program, work: Path, images: Iterable[LowResolution]) -> Call | None:
@@ -94,6 +104,7 @@ def recall(program: Program, work: Path, images: Iterable[LowResolution]) -> Cal
     try:
         facts = json.loads(record.read_text(encoding="utf-8"))
         provenance, stems, began = facts["provenance"], tuple(facts["stems"]), record.stat().st_mtime
+        token = facts.get("token")
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -102,9 +113,23 @@ def recall(program: Program, work: Path, images: Iterable[LowResolution]) -> Cal
         raise DiscernError(f"{record}: damaged ({error}); delete it") from error
     if provenance != program.provenance:
         return None  # those outputs were made by another program, or with other settings
+    if not program.has_private_results and _last_call(program) != token:
+        return None  # or from another working folder
     wanted = {image.stem: image for image in images}
     return Call(stems, {stem: wanted[stem] for stem in stems if stem in wanted}, began)
 
 
 def _record(work: Path) -> Path:
     return work / "call.json"
+
+
+def _mark(program: Program) -> Path:
+    return program.repository / ".discern.call"
+
+
+def _last_call(program: Program) -> str | None:
+    """The token of the last call whose outputs appeared in the repository."""
+    try:
+        return _mark(program).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
