@@ -95,12 +95,19 @@ def list_methods(context: typer.Context, study: StudyOption = None) -> None:
 
 @method_commands.command("check")
 def check_method(
-    method: Annotated[str, typer.Argument(help="Its id in the catalogue.")], study: StudyOption = None
+    method: Annotated[str, typer.Argument(help="Its id in the catalogue.")],
+    study: StudyOption = None,
+    kind: Annotated[
+        str | None,
+        typer.Option(
+            help="How it is to be run, such as external or folder; by default, its first way.", metavar="KIND"
+        ),
+    ] = None,
 ) -> None:
     """Say what still has to be done to run a method; exit status 1 where something is left to do."""
     from app import methods
 
-    if not methods.show_check(console.out, method, study):
+    if not methods.show_check(console.out, method, study, kind):
         raise typer.Exit(1)
 
 

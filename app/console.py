@@ -1,8 +1,11 @@
 """What the command shows while it works and when it is done."""
 
+import signal
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 
 from rich import box
 from rich.console import Console
@@ -18,7 +21,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.progress import Progress as RichProgress
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from pipelines.problems import Problem
@@ -43,6 +46,14 @@ class RateColumn(ProgressColumn):
         return Text(rate(per_second) if per_second else "", style="progress.data.speed")
 
 
+class TimeLeftColumn(TimeRemainingColumn):
+    """Time left, called so beside the time that has passed."""
+
+    def render(self, task: Task) -> Text:
+        """Nothing for a task that is done."""
+        return Text() if task.finished else Text.assemble(super().render(task), " left")
+
+
 def rate(per_second: float) -> str:
     """A rate in the unit that gives at least one item: 12.3/s, 30.0/min, 3.6/h."""
     for factor, unit in ((1, "s"), (60, "min")):
@@ -60,7 +71,7 @@ def progress_display() -> Iterator[Progress]:
         MofNCompleteColumn(),
         RateColumn(),
         TimeElapsedColumn(),
-        TimeRemainingColumn(),
+        TimeLeftColumn(),
     )
     tasks: dict[str, TaskID] = {}
     bars = RichProgress(*columns, console=err)
@@ -72,10 +83,31 @@ def progress_display() -> Iterator[Progress]:
         bars.update(tasks[task], completed=done, total=total)
 
     try:
-        yield report
+        with _interruption_acknowledged():
+            yield report
     finally:
         if tasks:
             bars.stop()
+
+
+@contextmanager
+def _interruption_acknowledged() -> Iterator[None]:
+    """Say at once that Ctrl-C was understood: what is in a worker's hands is finished first, which takes its time."""
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or before is not signal.default_int_handler:
+        yield
+        return
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        err.print("stopping once the images in hand are done", style="yellow")
+        signal.signal(signal.SIGINT, before)
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def print_problems(problems: Sequence[Problem], table: Path, *, most: int = 20) -> None:
@@ -88,11 +120,12 @@ def print_problems(problems: Sequence[Problem], table: Path, *, most: int = 20) 
     """
     if not problems:
         return
-    shown = Table("stage", "image", "method", "left out because", box=box.SIMPLE, header_style="bold", expand=True)
+    headings = (Column(name, overflow="fold") for name in ("stage", "image", "method", "left out because"))
+    shown = Table(*headings, box=box.SIMPLE, header_style="bold", expand=True)
     for problem in problems[:most]:
-        reason = problem.reason.splitlines()[0]  # an upstream program's last words follow
-        reason = reason.removeprefix(f"{problem.image}: ").removeprefix(f"{problem.method}: ")
-        image = Path(problem.image).name if problem.stage == "ingest" else problem.image
+        reason = problem.summary.removeprefix(f"{problem.image}: ").removeprefix(f"{problem.method}: ")
+        # A file of the LR folders, with the folder that it lies in: there may be others of its name.
+        image = "/".join(Path(problem.image).parts[-2:]) if problem.stage == "ingest" else problem.image
         shown.add_row(problem.stage, escape(image), escape(problem.method), escape(reason))
     err.print(shown, style="yellow")
     more = f"{len(problems) - most} more; " if len(problems) > most else ""

@@ -32,27 +32,39 @@ class Point:
     line: str
 
 
-def check(method_id: str, study: Study | None = None, study_path: Path | None = None) -> list[Point]:
+def check(
+    method_id: str, study: Study | None = None, study_path: Path | None = None, kind: str | None = None
+) -> list[Point]:
     """Everything that a method needs, in the order in which it is to be done.
 
     Args:
         method_id: of the catalogue, or of a method of the study.
         study: on whose values each point is judged; without one, what no study could say is taken as not done.
         study_path: for the messages.
+        kind: how it is to be run, where no study says so; the catalogue's first way by default.
 
     Raises:
-        DiscernError: there is no such method.
+        DiscernError: there is no such method, or no such way to run it.
     """
     methods = of_study(method_id, study)
     if study is not None and methods:
         several = len(methods) > 1
         judged = [(method.id, point) for method in methods for point in _try_out(study, method)]
         return [replace(point, line=f"{one}: {point.line}") if several else point for one, point in judged]
-    entry = catalogue.find(method_id)
-    points = list(guide(entry, entry.kinds[0]))
+    entry = _in_catalogue(method_id, study)
+    points = list(guide(entry, entry.run(kind)["kind"]))
     if study is not None:
         points.append(Point(False, "block", f"{study_path} has no such method: add the block below"))
     return points
+
+
+def _in_catalogue(method_id: str, study: Study | None) -> Entry:
+    try:
+        return catalogue.find(method_id)
+    except DiscernError as error:
+        if study is None:
+            raise
+        raise DiscernError(f"{error}, and this study has {', '.join(study.method_ids)}") from error
 
 
 def of_study(method_id: str, study: Study | None) -> list[Method]:
@@ -64,11 +76,13 @@ def of_study(method_id: str, study: Study | None) -> list[Method]:
 def guide(entry: Entry, kind: str) -> Iterator[Point]:
     """What is to be done, where no study says what is there already."""
     yield from _packages(entry, kind)
+    if kind == "folder":
+        yield Point(False, "folder", "put its finished outputs into a folder")
     if kind == "external":
         yield Point(False, "repository", f"clone {entry.repository}")
         yield Point(False, "repository", f"make an environment of its own for it: {entry.requirements}")
     for one in entry.weights:
-        if kind == "external" or one.key:
+        if kind == "external" or (one.key and kind != "folder"):
             yield Point(False, "weights", _fetch(one, place=one.path if kind == "external" else None))
     if entry.non_commercial:
         yield _licence(False, entry.id, entry.licence)

@@ -51,19 +51,20 @@ def table(study: Study | None, width: int) -> Table:
     return grid
 
 
-def show_check(console: Console, method_id: str, study_path: Path | None) -> bool:
+def show_check(console: Console, method_id: str, study_path: Path | None, kind: str | None = None) -> bool:
     """Print what a method needs, and a block for the study file; True if it is ready to run.
 
     Args:
         console: to print to.
         method_id: of the catalogue, or of a method of the study.
         study_path: the study on whose values each point is judged.
+        kind: how it is to be run, where no study says so.
 
     Raises:
-        DiscernError: there is no such method, or the study file cannot be used.
+        DiscernError: there is no such method, no such way to run it, or the study file cannot be used.
     """
     study = None if study_path is None else studies.read(study_path)
-    points = method_needs.check(method_id, study, study_path)
+    points = method_needs.check(method_id, study, study_path, kind)
     entry = _entry(method_id, study)
     for line in (*(_head(entry) if entry else [method_id]), ""):
         _say(console, line)
@@ -73,18 +74,22 @@ def show_check(console: Console, method_id: str, study_path: Path | None) -> boo
     console.print(f"\n{left} of {len(points)} to do" if left else "\nready to run")
     if entry and not method_needs.of_study(method_id, study):
         console.print("\nin the study file:\n", markup=False)
-        console.print(textwrap.indent(block(entry), "    "), markup=False, soft_wrap=True)
+        console.print(textwrap.indent(block(entry, kind), "    "), markup=False, soft_wrap=True)
     for line in _notes(entry) if entry else ():
         _say(console, line, hang=2)
     return not left
 
 
-def block(entry: Entry) -> str:
+def block(entry: Entry, kind: str | None = None) -> str:
     """A `[[methods]]` block to paste into a study file, with the paths that only the user knows left to fill in."""
-    run = entry.run()
+    run = entry.run(kind)
     lines = [f'accept_licences = ["{entry.id}"]  # at the top of the file', ""] if entry.non_commercial else []
     lines += ["[[methods]]", f'preset = "{entry.id}"']
-    if run["kind"] == "external":
+    if run["kind"] != entry.kinds[0]:
+        lines.append(f'kind = "{run["kind"]}"')
+    if run["kind"] == "folder":
+        lines += ['folder = "/path/to/outputs"', f'# pattern = "{run.get("pattern", "{stem}.png")}"']
+    elif run["kind"] == "external":
         home = f"/path/to/{str(entry.repository).rpartition('/')[2]}"
         lines += [f'repository = "{home}"', f'launcher = ["{home}/.venv/bin/python"]']
     else:

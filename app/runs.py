@@ -106,5 +106,4 @@ def conclude(study: Study, workspace: Workspace, left_out: Sequence[Problem], pr
 
 
 def _first_of(left_out: Sequence[Problem], table: Path) -> str:
-    reason = left_out[0].reason.splitlines()[0]  # an upstream program's last words follow
-    return f"{len(left_out)} left out, all are in {table}; the first: {reason}"
+    return f"{len(left_out)} left out, all are in {table}; the first: {left_out[0].summary}"

@@ -107,12 +107,14 @@ def decode(path: Path, *, limit: float | None = None) -> DecodedImage:
         reason = "a link to a file that is not there: correct it" if path.is_symlink() else "no such file"
         raise ImageError(f"{path}: {reason}") from error
     except UnidentifiedImageError as error:
+        if path.stat().st_size == 0:
+            raise ImageError(f"{path}: an empty file: replace it, or take it out") from error
         raise ImageError(f"{path}: not a PNG, JPEG, WebP, TIFF or BMP image: convert it, or take it out") from error
     except ImageError:
         raise
     except Exception as error:  # decoders meet damaged files with errors of every kind
         if isinstance(error, OSError) and error.strerror:
-            raise ImageError(f"{path}: cannot be read ({error.strerror})") from error
+            raise ImageError(f"{path}: cannot be read ({error.strerror}): correct or remove it") from error
         raise ImageError(f"{path}: damaged image ({error or type(error).__name__}): replace it") from error
 
 

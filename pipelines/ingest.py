@@ -6,7 +6,6 @@ the study follow from that.
 """
 
 import re
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -154,7 +153,9 @@ def _source(path: Path, folder: Path) -> str:
 
 def _unambiguous(files: list[File]) -> tuple[list[File], list[Problem]]:
     """Leave out files whose path is not UTF-8, that share their stem, or, unlabelled, their source with a candidate."""
-    stems = Counter(file.path.stem for file in files)
+    by_stem: dict[str, list[File]] = {}
+    for file in files:
+        by_stem.setdefault(file.path.stem, []).append(file)
     voted = {file.source for file in files if file.role == "candidate"}
     kept, problems = [], []
     for file in files:
@@ -162,8 +163,9 @@ def _unambiguous(files: list[File]) -> tuple[list[File], list[Problem]]:
             problems.append(_problem(file.path, f"{file.path}: its path is not UTF-8; left out, rename it"))
         elif _UNPRINTABLE.search(str(file)):
             problems.append(_problem(file.path, f"{str(file)!r}: a control character in its path; left out, rename it"))
-        elif stems[file.path.stem] > 1:
-            reason = f"another file is called {file.path.stem!r} too; left out, rename one of them"
+        elif len(by_stem[file.path.stem]) > 1:
+            other = next(one for one in by_stem[file.path.stem] if one is not file)
+            reason = f"another file is called {file.path.stem!r} too ({other}); left out, rename one of them"
             problems.append(_problem(file.path, f"{file.path}: {reason}"))
         elif file.role == "unlabelled" and file.source in voted:
             reason = f"shares its source {file.source!r} with images that are voted on; left out"

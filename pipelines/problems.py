@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections.abc import Iterable
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
@@ -30,9 +31,16 @@ class Problem:
     def __post_init__(self) -> None:
         for field in fields(self):
             object.__setattr__(self, field.name, printable(getattr(self, field.name)))
+        object.__setattr__(self, "image", _on_one_line(self.image))
 
     def __str__(self) -> str:
         return self.reason
+
+    @property
+    def summary(self) -> str:
+        """The reason in one line: its first and its last one, which is what an upstream program said at the end."""
+        first, *others = self.reason.splitlines()
+        return f"{first} {others[-1]}" if others else first
 
 
 def printable(text: str) -> str:
@@ -41,6 +49,11 @@ def printable(text: str) -> str:
     Escaped are bytes of a file's name that are not UTF-8, which Python has as surrogates, and zero bytes.
     """
     return text.encode(errors="backslashreplace").decode().replace("\0", "\\0")
+
+
+def _on_one_line(text: str) -> str:
+    """The name of a file without what would disturb a terminal or a table."""
+    return re.sub(r"[\x00-\x1f\x7f-\x9f]", lambda sign: sign[0].encode("unicode_escape").decode(), text)
 
 
 def write_table(path: Path, problems: Iterable[Problem]) -> None:

@@ -3,6 +3,7 @@
 Defaults are the paper's settings (Chen et al., Sec. III-A and III-B). Paths in the file are relative to its folder.
 """
 
+import difflib
 import hashlib
 import tomllib
 from collections.abc import Sequence
@@ -113,7 +114,11 @@ def load(path: Path) -> Study:
         StudyError: one line for each problem: the file, the key, what came, and the remedy.
     """
     study = read(path)
-    problems = _not_accepted(study) + (_missing(study) or _overlaps(study) + _outputs_among_inputs(study))
+    problems = (
+        _unknown_licences(study)
+        + _not_accepted(study)
+        + (_missing(study) or _overlaps(study) + _outputs_among_inputs(study))
+    )
     if problems:
         raise StudyError("\n".join(f"{path}: {problem}" for problem in problems))
     return study
@@ -154,6 +159,8 @@ def _parse(path: Path) -> dict[str, Any]:
         raise StudyError(f"{name}: not valid TOML: {error}") from error
     except RecursionError as error:
         raise StudyError(f"{name}: lists or tables lie too deeply inside each other; a study file has none") from error
+    except UnicodeDecodeError as error:
+        raise StudyError(f"{name}: not a text file; give the path of a study.toml") from error
     except (OSError, ValueError) as error:  # a zero byte in its path, a number of thousands of digits
         raise StudyError(f"{name}: cannot be read as a text file ({error})") from error
 
@@ -250,9 +257,26 @@ def _missing(study: Study) -> list[str]:
         inputs |= {f"methods[{index}].{key}": (getattr(method, key), True) for key in method.folders}
     inputs["calibration.rated"] = (study.calibration.rated, False)
     return [
-        f"{key}: no such {'folder' if folder else 'file'}: {path}; create it or correct the path"
+        f"{key}: {_what_is_wrong(path, 'folder' if folder else 'file')}"
         for key, (path, folder) in inputs.items()
         if path is not None and not (path.is_dir() if folder else path.is_file())
+    ]
+
+
+def _what_is_wrong(path: Path, wanted: str) -> str:
+    if path.exists():
+        return f"{path} is there, but no {wanted}; correct the path"
+    return f"no such {wanted}: {path}; create it or correct the path"
+
+
+def _unknown_licences(study: Study) -> list[str]:
+    """Names that accept nothing, because no method and no architecture has them."""
+    known = {*study.method_ids, *(entry.id for entry in catalogue.entries())}
+    return [
+        f"accept_licences: {name!r} is neither a method of this study nor one of `discern methods`; did you mean "
+        f"{close[0]!r}?"
+        for name in study.accept_licences
+        if name not in known and (close := difflib.get_close_matches(name, sorted(known), n=1))
     ]
 
 

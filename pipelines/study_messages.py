@@ -6,10 +6,14 @@ from collections.abc import Mapping
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
-from pipelines.study_methods import KINDS
+from pipelines.study_methods import ID_PATTERN, KINDS, SHA256_PATTERN
 
 Location = tuple[int | str, ...]
 
+_IN_WORDS = {
+    ID_PATTERN: "an id: letters, digits and _ . + - alone, a letter or digit first",
+    SHA256_PATTERN: "a sha256: 64 hexadecimal digits, in small letters",
+}
 LONGEST_VALUE = 100  # characters of a value that are shown
 
 
@@ -31,6 +35,10 @@ def describe(problem: ErrorDetails, sections: Mapping[str, type[BaseModel]]) -> 
             return f"{key}.kind: unknown kind {_shown(problem['input'].get('kind'))}; choose {_kinds()}"
         case "union_tag_not_found":
             return f"{key}.kind: missing; add kind = {_kinds()}, or preset = an id that `discern methods` lists"
+        case "tuple_type":
+            return f"{key}: {_shown(problem['input'])} is not a list; write it as [...]"
+        case "string_pattern_mismatch":
+            return f"{key}: {_shown(problem['input'])} is not {_IN_WORDS[problem['ctx']['pattern']]}; correct the value"
         case "value_error":
             return f"{key}: {message}" if key else message
         case _:

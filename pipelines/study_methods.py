@@ -12,8 +12,11 @@ from pydantic_core import PydanticCustomError
 
 from pipelines.super_resolution import naming
 
-MethodId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$")]
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$"
+SHA256_PATTERN = r"^[0-9a-f]{64}$"
+
+MethodId = Annotated[str, Field(pattern=ID_PATTERN)]
+Sha256 = Annotated[str, Field(pattern=SHA256_PATTERN)]
 Precision = Literal["float32", "float16", "bfloat16", "auto"]
 Whole = Annotated[int, Field(strict=True, le=2**31 - 1)]  # what tables and other people's programs take
 

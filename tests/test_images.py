@@ -183,7 +183,7 @@ def _sixteen_bits(path: Path) -> None:
     ("write", "expected"),
     [
         (_text, "not a PNG, JPEG"),
-        (_empty, "not a PNG, JPEG"),
+        (_empty, "an empty file"),
         (_truncated, "damaged"),
         (_transparent, "transparency is not supported"),
         (_grey_with_transparency, "transparency is not supported"),

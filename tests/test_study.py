@@ -9,6 +9,7 @@ import pytest
 from pipelines import study as studies
 from pipelines.study import StudyError
 from pipelines.study_methods import External
+from tests.conftest import save, textured
 
 MakeStudy = Callable[..., Path]
 
@@ -40,7 +41,23 @@ def test_a_study_file_becomes_a_study_with_absolute_paths_and_the_papers_default
         ({"per_pair = 2": 'aggregate = "max"'}, "selection.aggregate: input should be 'mean' or 'min', got 'max'"),
         ({'algorithm = "bicubic"\n': 'algorithm = "cubic"\n'}, "methods[1].algorithm"),
         ({'id = "sharp"\nkind = "interpolation"': 'id = "sharp"'}, "methods[2].kind: missing"),
-        ({'id = "sharp"': 'id = "a/b"'}, "methods[2].id"),
+        ({'id = "sharp"': 'id = "a/b"'}, "methods[2].id: 'a/b' is not an id: letters, digits and _ . + - alone"),
+        ({'folder = "lr"': 'folder = "study.toml"'}, "study.toml is there, but no folder; correct the path"),
+        ({'name = "small"': 'name = "small"\naccept_licences = ["femassr"]'}, "'femassr' is neither a method of this"),
+        (
+            {
+                'algorithm = "bicubic"\n': 'file = "x"\nsha256 = "abc"\n',
+                'id = "bicubic"\nkind = "interpolation"': 'id = "bicubic"\nkind = "checkpoint"',
+            },
+            "methods[1].sha256: 'abc' is not a sha256: 64 hexadecimal digits",
+        ),
+        (
+            {
+                'algorithm = "bicubic"\n': 'repository = "."\ncommand = "run.py {lr}"\n',
+                'id = "bicubic"\nkind = "interpolation"': 'id = "bicubic"\nkind = "external"',
+            },
+            "methods[1].command: 'run.py {lr}' is not a list; write it as [...]",
+        ),
         ({'folder = "lr"': 'folder = "nowhere"'}, "images.folder: no such folder"),
         ({'name = "small"': 'name = "small'}, "not valid TOML"),
     ],
@@ -299,3 +316,14 @@ def test_a_pipe_is_no_study_file(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "study.toml")
     with pytest.raises(studies.StudyError, match=r"study\.toml: not a file; give the path of a study\.toml"):
         studies.read(tmp_path / "study.toml")
+
+
+def test_an_image_is_no_study_file(tmp_path: Path) -> None:
+    save(tmp_path / "a.png", textured(0))
+    with pytest.raises(StudyError, match=r"a\.png: not a text file; give the path of a study\.toml"):
+        studies.read(tmp_path / "a.png")
+
+
+def test_an_accepted_licence_may_be_that_of_an_architecture(make_study: MakeStudy) -> None:
+    path = make_study(replace={'name = "small"': 'name = "small"\naccept_licences = ["srformer", "rgt", "sharp"]'})
+    assert studies.load(path).accept_licences == ("srformer", "rgt", "sharp")

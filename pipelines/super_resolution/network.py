@@ -3,6 +3,7 @@
 When memory runs out, the tile is halved and the image is done again; what was used is recorded with each output.
 """
 
+import textwrap
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -261,7 +262,8 @@ def _usable_device(name: str) -> torch.device:
         device = torch.device(name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
-        text = f"execution.device: {name!r} cannot be used ({_reason(error)}); use 'cpu' or 'cuda:0'"
+        reason = textwrap.shorten(_reason(error), 80, placeholder=" ...")
+        text = f"execution.device: {name!r} cannot be used ({reason}); use 'cpu' or 'cuda:0'"
         raise DiscernError(text) from error
     return device
 

@@ -111,7 +111,7 @@ def spoil(folder: Path) -> dict[str, str]:
         "deep.png": "16 bits per channel are not supported",
         "bomb.png": "pixels",
         "text.png": "not a PNG, JPEG, WebP, TIFF or BMP image",
-        "empty.png": "not a PNG, JPEG, WebP, TIFF or BMP image",
+        "empty.png": "an empty file",
         "cut.png": "damaged image",
         "moving.gif": "not a PNG, JPEG, WebP, TIFF or BMP image",
         "image_0.png": "has the same pixels as",

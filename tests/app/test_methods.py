@@ -49,10 +49,10 @@ def shown(study: Path | None = None, width: int = 80) -> list[str]:
     return text.getvalue().splitlines()
 
 
-def checked(method_id: str, study: Path | None = None, width: int = 80) -> tuple[bool, str]:
+def checked(method_id: str, study: Path | None = None, width: int = 80, kind: str | None = None) -> tuple[bool, str]:
     """Whether it is ready, and what was printed."""
     text = io.StringIO()
-    ready = methods.show_check(Console(file=text, width=width), method_id, study)
+    ready = methods.show_check(Console(file=text, width=width), method_id, study, kind)
     return ready, text.getvalue()
 
 
@@ -334,3 +334,27 @@ def test_markup_in_a_path_is_printed_as_it_is(make_study: MakeStudy, tmp_path: P
     blocks = '[[methods]]\npreset = "bsrgan"\nfile = "[bold]x[/].pth"\n'
     _, text = checked("bsrgan", with_methods(make_study, blocks), width=400)
     assert f"file: {tmp_path}{os.sep}[bold]x[/].pth is not there" in text
+
+
+WAYS = [(entry.id, kind) for entry in catalogue.entries() for kind in entry.kinds]
+
+
+@pytest.mark.parametrize(("method_id", "kind"), WAYS)
+def test_every_way_to_run_a_method_is_explained_with_a_block_that_can_be_read(method_id: str, kind: str) -> None:
+    ready, text = checked(method_id, width=200, kind=kind)
+    pasted = tomllib.loads(text.partition("in the study file:\n")[2].partition("\nit runs as")[0])
+    (block,) = pasted["methods"]
+    assert catalogue.expand(block)["kind"] == kind
+    assert ("clone " in text) == (kind == "external")
+    assert ("put its finished outputs into a folder" in text) == (kind == "folder")
+    assert ready == (method_id == "bicubic" and kind == "interpolation")
+
+
+def test_a_way_that_a_method_does_not_have_is_refused() -> None:
+    with pytest.raises(DiscernError, match="preset 'seesr' has no kind 'dasr'; choose 'external' or 'folder'"):
+        checked("seesr", kind="dasr")
+
+
+def test_an_unknown_method_of_a_study_is_answered_with_those_that_it_has(make_study: MakeStudy) -> None:
+    with pytest.raises(DiscernError, match="unknown method 'sharper'.*, and this study has nearest, bicubic, sharp"):
+        checked("sharper", make_study())

@@ -81,7 +81,7 @@ def test_what_cannot_be_used_in_the_end_is_a_failure(harvest: Harvest, out: Path
     assert taken(harvest, ended=True) == []
     problems = {failed.image: str(failed.problem) for failed in harvest.failures()}
     assert "a.png: the output is 31x24, expected 32x24 (4 times the LR image)" in problems["a"]
-    assert "c.png: not a" in problems["c"]
+    assert "c.png: an empty file" in problems["c"]
 
 
 def test_a_file_that_went_away_again_is_missing_and_not_a_failure(harvest: Harvest, out: Path) -> None:

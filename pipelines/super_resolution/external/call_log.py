@@ -1,4 +1,4 @@
-"""The log of an upstream program: what it printed, whatever it printed, with a line for each call."""
+"""The log of an upstream program: what it printed, whatever it printed, with a line where each call begins and ends."""
 
 import shlex
 from collections.abc import Iterator, Sequence
@@ -30,6 +30,11 @@ def opened(log: Path, title: str, arguments: Sequence[str]) -> Iterator[BinaryIO
     with file:
         file.write(line.encode("utf-8", "surrogateescape"))
         yield file
+
+
+def end(log: BinaryIO, how: str) -> None:
+    """Write the line that ends a call."""
+    log.write(f"\n=== {datetime.now(UTC).isoformat(timespec='seconds')} {how}\n".encode("utf-8", "surrogateescape"))
 
 
 def tail(log: Path, since: int) -> str:

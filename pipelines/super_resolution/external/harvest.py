@@ -61,6 +61,7 @@ class Harvest:
         self._positions = {stem: position for position, stem in enumerate(call.stems, 1)}
         self._waiting = dict(call.waiting)
         self._latest = call.began
+        self._taken = 0
         self._present: dict[str, tuple[int, int]] = {}  # time of change in nanoseconds, and size, of what is there
         self._seen: dict[str, tuple[int, int]] = {}  # the same of all that ever was
         self._refused: dict[str, tuple[tuple[int, int], str]] = {}  # what was looked at in vain, and why
@@ -69,6 +70,11 @@ class Harvest:
     def has_begun(self) -> bool:
         """Whether any output has appeared."""
         return bool(self._seen)
+
+    @property
+    def taken(self) -> int:
+        """How many outputs were taken."""
+        return self._taken
 
     def look(self) -> bool:
         """Look what is there; whether anything has appeared or changed since the last time."""
@@ -110,6 +116,7 @@ class Harvest:
         written = mark[0] / 1e9
         seconds, self._latest = max(0.0, written - self._latest), written
         del self._waiting[stem]
+        self._taken += 1
         yield Made(image.image, pixels, seconds, self._positions[stem], len(self._positions), peak_memory)
         _remove(path)
 

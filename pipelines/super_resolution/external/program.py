@@ -209,7 +209,7 @@ class Program:
         path = self.repository / file
         if not path.is_file():
             raise WeightsError(
-                f"{self.id}: {_missing(path)}; `discern methods check {self.id}` shows what is left to do"
+                f"{self.id}: {_missing(path)}; `discern methods check {self.id} --study STUDY` shows what is left to do"
             )
         return weights.sha256_of(path)
 

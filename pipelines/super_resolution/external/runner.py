@@ -76,7 +76,7 @@ def require(program: Program) -> None:
     if problems:
         raise DiscernError(
             f"{program.id}: cannot run: {'; '.join(problems)}; "
-            f"`discern methods check {program.id}` shows what is left to do"
+            f"`discern methods check {program.id} --study STUDY` shows what is left to do"
         )
 
 
@@ -157,8 +157,10 @@ class _Run:
                 log=log,
             ) as running:
                 stopped = yield from self._watch(running, harvest)
+            how, printed = stopped or str(running.ending), call_log.tail(self.log, begin)
+            call_log.end(log, f"{how}; {harvest.taken} of {len(images)} outputs taken")
         yield from self._settle(harvest.failures())
-        return stopped or str(running.ending), call_log.tail(self.log, begin)
+        return how, printed
 
     def _watch(self, running: Guarded, harvest: Harvest) -> Generator[Made | Failed, None, str | None]:
         """Take outputs until the program has ended; why it had to be stopped, or None."""
