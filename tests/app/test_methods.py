@@ -356,5 +356,5 @@ def test_a_way_that_a_method_does_not_have_is_refused() -> None:
 
 
 def test_an_unknown_method_of_a_study_is_answered_with_those_that_it_has(make_study: MakeStudy) -> None:
-    with pytest.raises(DiscernError, match="unknown method 'sharper'.*, and this study has nearest, bicubic, sharp"):
+    with pytest.raises(DiscernError, match=r"unknown method 'sharper'.*, and this study has nearest, bicubic, sharp"):
         checked("sharper", make_study())
