@@ -476,7 +476,7 @@ def at_once(count: int, ask: Callable[[], httpx.Response]) -> list[httpx.Respons
         ({"study_file": 7}, 422, "study_file: "),
         ({"images_per_part": 0}, 422, "images_per_part: "),
         ({"study_file": "/nowhere/study.toml"}, 409, "/nowhere/study.toml: no such file"),
-        ({"study_file": "/"}, 409, "/: cannot be read as a text file"),
+        ({"study_file": "/"}, 409, "/: not a file; give the path"),
     ],
 )
 def test_a_request_that_cannot_be_met_is_refused_in_one_sentence(
