@@ -12,6 +12,7 @@ from pipelines.progress import silent
 ray = pytest.importorskip("ray", reason="the Ray engine is an optional extra")
 
 
+@pytest.mark.slow
 def test_the_stages_of_a_run_start_one_ray_and_end_it(
     make_study: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -157,17 +157,6 @@ def test_a_device_that_is_not_there_is_refused(make_study: MakeStudy, tmp_path: 
         run(path)
 
 
-@pytest.mark.usefixtures("kept_ray")
-def test_ray_gives_the_same_pixels(make_study: MakeStudy, tmp_path: Path) -> None:
-    _, local, _ = run(make_study(images=3))
-    path = make_study(images=3, replace={"workers = 2": 'workers = 2\nengine = "ray"'})
-    path.write_text('workspace = "on_ray"\n' + path.read_text())
-    _, remote, report = run(path)
-    assert report.new == 9
-    columns = ["image", "method", "sha256"]
-    assert stage.manifest(remote).read()[columns].equals(stage.manifest(local).read()[columns])
-
-
 KILLS = 3
 
 
@@ -195,6 +184,7 @@ def test_a_run_killed_again_and_again_repeats_at_most_one_output_for_each_worker
     assert not list(workspace.root.rglob("*.tmp"))
 
 
+@pytest.mark.slow
 def test_a_killed_run_on_ray_continues_and_leaves_no_process(make_study: MakeStudy) -> None:
     pytest.importorskip("ray", reason="the Ray engine is an optional extra")
     path = make_study(images=SLOW_IMAGES, replace=SLOW, size=SLOW_SIZE)
