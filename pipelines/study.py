@@ -16,7 +16,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 from pipelines import study_messages
 from pipelines.errors import DiscernError
 from pipelines.problems import printable
-from pipelines.study_methods import External, Folder, Method, MethodSection, Section, Whole
+from pipelines.study_methods import External, Folder, Method, MethodId, MethodSection, Section, Whole
 from pipelines.super_resolution import catalogue, naming
 from pipelines.workspace import as_json, write_json
 
@@ -38,15 +38,37 @@ class Images(Section):
     unlabelled: Path | None = None
 
 
+Resize = Literal["native", "short_side_256"]
+
+
 class Selection(Section):
-    """Eq. (1): which image pairs people are asked about."""
+    """Eq. (1): which image pairs people are asked about.
+
+    Attributes:
+        resize: what is done to outputs before D1 is measured.
+        random_per_pair: images drawn at random for each pair of methods, as a control beside those of Eq. (1).
+        anchors: methods that came later, when the pairs of the others were selected, and whom each is compared with.
+    """
 
     distance: str = "dists"
+    resize: Resize = "native"
     semantics: str = "vgg16"
     per_pair: Whole = Field(default=16, ge=1)
+    random_per_pair: Whole = Field(default=0, ge=0)
     trade_off: float = Field(default=0.1, ge=0, strict=True)
     aggregate: Literal["mean", "min"] = "mean"
     reuse_limit: Whole | None = Field(default=None, ge=1)
+    anchors: dict[MethodId, tuple[MethodId, ...]] = Field(default_factory=dict)
+
+
+class Weights(Section):
+    """Local files of pretrained weights; what is not named is looked for in the caches, then downloaded."""
+
+    vgg16: Path | None = None
+    vgg16_bn: Path | None = None
+    alexnet: Path | None = None
+    dists: Path | None = None
+    clip: Path | None = None
 
 
 class Calibration(Section):
@@ -83,6 +105,7 @@ class Study(Section):
     images: Images
     methods: tuple[Method, ...]
     selection: Selection = Selection()
+    weights: Weights = Weights()
     calibration: Calibration = Calibration()
     execution: Execution = Execution()
 
@@ -96,10 +119,37 @@ class Study(Section):
             raise ValueError(f"methods: duplicate id {', '.join(map(repr, repeated))}; give every method its own id")
         return self
 
+    @model_validator(mode="after")
+    def _later_methods_have_anchors(self) -> Self:
+        anchors, ids = self.selection.anchors, self.method_ids
+        for later, others in anchors.items():
+            key = f"selection.anchors.{later}"
+            unknown = [name for name in (later, *others) if name not in ids]
+            if unknown:
+                raise ValueError(f"{key}: the study has no method {unknown[0]!r}; it has {', '.join(ids)}")
+            if not others or later in others or len(set(others)) < len(others):
+                raise ValueError(f"{key}: {list(others)} are no anchors; name other methods, each once")
+        early = [name for name in ids if name not in anchors]
+        if len(early) < 2:
+            raise ValueError(f"selection.anchors: only {len(early)} methods came first; two at least are needed")
+        if ids[: len(early)] != tuple(early):
+            raise ValueError("methods: those in selection.anchors came later; put their blocks after all others")
+        return self
+
     @property
     def method_ids(self) -> tuple[str, ...]:
         """The methods' ids, in the order of the file: the study order."""
         return tuple(method.id for method in self.methods)
+
+    @property
+    def method_pairs(self) -> tuple[tuple[str, str], ...]:
+        """The pairs of methods that are compared: all, but of a method that came later only those with its anchors."""
+        anchors = self.selection.anchors
+
+        def compared(a: str, b: str) -> bool:
+            return (a not in anchors and b not in anchors) or a in anchors.get(b, ()) or b in anchors.get(a, ())
+
+        return tuple(pair for pair in combinations(self.method_ids, 2) if compared(*pair))
 
     @property
     def fingerprint(self) -> str:
@@ -205,6 +255,7 @@ _SECTIONS: dict[str, type[BaseModel]] = {
     "": Study,
     "images": Images,
     "selection": Selection,
+    "weights": Weights,
     "calibration": Calibration,
     "execution": Execution,
 }
@@ -223,6 +274,7 @@ def _with_absolute_paths(study: Study, home: Path) -> Study:
                 _with_absolute_launcher(section(method, method.files + method.folders), home)
                 for method in study.methods
             ),
+            "weights": section(study.weights, tuple(Weights.model_fields)),
             "calibration": section(study.calibration, ("rated",)),
         }
     )
@@ -255,6 +307,7 @@ def _missing(study: Study) -> list[str]:
     for index, method in enumerate(study.methods):
         inputs |= {f"methods[{index}].{key}": (getattr(method, key), False) for key in method.files}
         inputs |= {f"methods[{index}].{key}": (getattr(method, key), True) for key in method.folders}
+    inputs |= {f"weights.{key}": (path, False) for key, path in study.weights}
     inputs["calibration.rated"] = (study.calibration.rated, False)
     return [
         f"{key}: {_what_is_wrong(path, 'folder' if folder else 'file')}"
