@@ -167,7 +167,7 @@ def test_scores_fall_only_where_diversity_is_not_at_work() -> None:
         ({"reuse_limit": 0}, "reuse_limit must be at least 1, got 0"),
         ({"distance": [[0.1, 0.2, 0.3]]}, "distance must be one-dimensional"),
         ({"distance": [0.1, float("inf"), 0.3]}, "must not be infinite"),
-        ({"embeddings": [[1.0], [2.0]]}, "one row for each image, got shape"),
+        ({"embeddings": [[1.0], [2.0]]}, "one row for each image, got 2 for"),
         ({"embeddings": [[1.0], [2.0], [float("nan")]]}, "embeddings must be finite"),
     ],
 )
@@ -182,3 +182,55 @@ def test_a_mistake_is_refused(change: dict, message: str) -> None:
 def test_a_reuse_limit_that_leaves_too_little_says_so() -> None:
     with pytest.raises(DiscernError, match=r"within the reuse limit of 1.*raise reuse_limit"):
         mad.select_all(np.ones((3, 4)), np.zeros((4, 1)), per_pair=2, trade_off=0, reuse_limit=1)
+
+
+@pytest.mark.parametrize("aggregate", ["mean", "min"])
+def test_an_offset_of_the_embeddings_changes_nothing(aggregate: mad.Aggregate) -> None:
+    random = np.random.default_rng(5)
+    distances, embeddings = random.random((3, 30)), random.random((30, 7))
+    near = mad.select_all(distances, embeddings, per_pair=6, trade_off=2, aggregate=aggregate)
+    far = mad.select_all(distances, embeddings + 1e6, per_pair=6, trade_off=2, aggregate=aggregate)
+    np.testing.assert_array_equal(near.indices, far.indices)
+    np.testing.assert_allclose(near.semantics, far.semantics, atol=1e-8)
+
+
+def test_differences_are_the_mean_squared_ones_whatever_the_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    embeddings = np.random.default_rng(6).normal(3, 2, (23, 11)).astype(np.float32)
+    expected = np.mean((embeddings[:, None].astype(np.float64) - embeddings[None]) ** 2, axis=2)
+    for block in (1, 40, 1 << 22):
+        monkeypatch.setattr(mad, "_BLOCK", block)
+        differences = mad.Differences(embeddings)
+        differences.learn([3, 3, 7])
+        for image in (3, 7, 22):
+            np.testing.assert_allclose(differences.to(image), expected[image], atol=1e-13)
+            assert differences.to(image)[image] == 0
+
+
+def test_to_select_again_from_the_same_differences_changes_nothing() -> None:
+    random = np.random.default_rng(7)
+    distances, embeddings = random.random((4, 25)), random.random((25, 6))
+    differences = mad.Differences(embeddings)
+    for trade_off in (0.1, 5.0):
+        shared = mad.select_all(distances, differences, per_pair=5, trade_off=trade_off)
+        alone = mad.select_all(distances, embeddings, per_pair=5, trade_off=trade_off)
+        np.testing.assert_array_equal(shared.indices, alone.indices)
+
+
+def test_a_reuse_limit_counts_what_was_chosen_before() -> None:
+    distances = np.array([[0.9, 0.8, 0.7, 0.1]])
+    chosen = mad.select_all(
+        distances, np.zeros((4, 1)), per_pair=2, trade_off=0, reuse_limit=2, used=np.array([2, 1, 0, 0])
+    )
+    assert chosen.indices.tolist() == [[1, 2]]
+
+
+def test_what_takes_long_tells_how_far_it_is() -> None:
+    told = []
+    mad.select_all(
+        np.ones((2, 5)),
+        np.zeros((5, 1)),
+        per_pair=3,
+        trade_off=0,
+        progress=lambda _, done, total: told.append((done, total)),
+    )
+    assert told == [(1, 3), (2, 3), (3, 3)]
