@@ -7,6 +7,7 @@ import pandas as pd
 
 from app.resources import templates
 from pipelines.selection import selected
+from pipelines.selection.stage import Report
 from pipelines.study import Study
 from pipelines.workspace import Workspace, write_atomically
 
@@ -15,6 +16,7 @@ from pipelines.workspace import Workspace, write_atomically
 class Pair:
     """One selected image pair as the page shows it."""
 
+    group: str
     stem: str
     rank: int
     distance: float
@@ -26,27 +28,35 @@ class Pair:
     output_b: str
 
 
-def write(study: Study, workspace: Workspace, *, top: int = 4) -> Path:
+def write(study: Study, workspace: Workspace, report: Report, *, top: int = 4) -> Path:
     """Write `contact_sheet.html` into the workspace: the first choices of every pair of methods.
 
     Args:
         study: for its name and settings.
         workspace: with selected pairs.
-        top: how many choices to show for each pair of methods.
+        report: of the selection.
+        top: how many choices of each group to show for each pair of methods.
 
     Returns:
         The page; its images are links into the workspace.
     """
     table = selected.manifest(workspace).read()
-    shown = table[table["rank"] <= top]
-    groups = [
-        (a, b, [_pair(workspace, row) for _, row in rows.iterrows()])
-        for (a, b), rows in shown.groupby(["method_a", "method_b"], sort=False)
-    ]
+    shown = table[table["rank"] <= top].sort_values(["group", "rank"])
+    chosen = {pair: rows for pair, rows in shown.groupby(["method_a", "method_b"], sort=False)}
     page = (
         templates()
         .get_template("contact_sheet.html")
-        .render(study=study, groups=groups, pairs=len(table), uses=table["stem"].value_counts().items(), top=top)
+        .render(
+            study=study,
+            report=report,
+            sections=[
+                (a, b, [_pair(workspace, row) for _, row in chosen[a, b].iterrows()])
+                for a, b in study.method_pairs
+                if (a, b) in chosen
+            ],
+            uses=[(stem, int(count)) for stem, count in table["stem"].value_counts().items()],
+            top=top,
+        )
     )
     path = workspace.root / "contact_sheet.html"
     if not path.exists() or path.read_text(encoding="utf-8") != page:
@@ -59,6 +69,7 @@ def _pair(workspace: Workspace, row: "pd.Series[str]") -> Pair:
         return workspace.image_path(sha256).relative_to(workspace.root).as_posix()
 
     return Pair(
+        group=row["group"],
         stem=row["stem"],
         rank=int(row["rank"]),
         distance=float(row["distance"]),

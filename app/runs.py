@@ -44,15 +44,29 @@ class Summary:
 
     def lines(self) -> list[str]:
         """A summary to print."""
-        stem, uses = self.end.pairs.most_used
+        pairs = self.end.pairs
+        stem, uses = pairs.most_used
         return [
             f"images   {self.images.images:6} ({self.images.new} new)",
             f"outputs  {self.outputs.outputs:6} ({self.outputs.new} new) of {len(self.study.methods)} methods",
-            f"pairs    {self.end.pairs.pairs:6} ({'new' if self.end.pairs.new else 'unchanged'}) "
-            f"from {self.end.pairs.images} images; {stem!r} is in {uses} of them",
+            f"pairs    {pairs.pairs:6} ({'new' if pairs.new else 'unchanged'}) "
+            f"from {pairs.images} images; {stem!r} is in {uses} of them",
+            *_remarks(pairs),
             f"workspace      {self.workspace.root}",
             f"contact sheet  {self.end.contact_sheet}",
         ]
+
+
+def _remarks(pairs: selection.Report) -> list[str]:
+    """What a reader should know of the selection, beside its size."""
+    lines = []
+    if len(pairs.by_group) > 1:
+        groups = " and ".join(f"{count} {group}" for group, count in pairs.by_group.items())
+        lines.append(f"         {groups}: the control group shows ordinary images, Eq. (1) picks extremes")
+    if pairs.near_duplicates:
+        lines.append(f"         {len(pairs.near_duplicates)} LR images are near-duplicates; the contact sheet lists them")
+    lines += [f"         measured with weights that are not the published ones: {name}" for name in pairs.weights]
+    return lines
 
 
 def run(path: Path, progress: Progress, *, engine: Engine | None = None) -> Summary:
@@ -100,7 +114,7 @@ def conclude(study: Study, workspace: Workspace, left_out: Sequence[Problem], pr
         raise DiscernError(f"{error}; {_first_of(left_out, table)}") from error
     # After the stages: what it says is then true of everything in the workspace.
     studies.record(study)
-    sheet = contact_sheet.write(study, workspace)
+    sheet = contact_sheet.write(study, workspace, pairs)
     problems.write_table(table, (*left_out, *pairs.problems))
     return Conclusion(pairs, sheet, table)
 

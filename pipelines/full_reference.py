@@ -59,7 +59,7 @@ class FullReferenceMetric:
                 "use larger images or another metric"
             )
         with torch.inference_mode():
-            values = self.function(_to_tensor(images), _to_tensor(references), data_range=1.0, reduction="none")
+            values = self.function(to_tensor(images), to_tensor(references), data_range=1.0, reduction="none")
         return values.double().numpy()
 
 
@@ -87,6 +87,6 @@ def get(name: str) -> FullReferenceMetric:
     return _METRICS[name]
 
 
-def _to_tensor(images: NDArray[np.uint8]) -> Tensor:
-    """(n, height, width, 3) uint8 -> (n, 3, height, width) float32 in [0, 1]."""
+def to_tensor(images: NDArray[np.uint8]) -> Tensor:
+    """Images as metrics take them: (n, height, width, 3) uint8 -> (n, 3, height, width) float32 in [0, 1]."""
     return torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2))).float() / 255

@@ -1,18 +1,61 @@
-"""D1 of Eq. (1): the registry of perceptual distances between two outputs of one LR image."""
+"""D1 of Eq. (1): the registry of perceptual distances between two outputs of one LR image.
 
+A distance is made of a full-reference metric: by how much its value departs from the value of an image against itself.
+It is 0 for equal images and grows with the difference. Neither of two outputs is the reference, so a metric that is not
+symmetric is taken in both orders, and the mean counts.
+"""
+
+import hashlib
+import json
+import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from importlib import metadata
 from itertools import combinations
+from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from pipelines import full_reference
-from pipelines.errors import DiscernError, WeightsError
+from pipelines import full_reference, pretrained, weights
+from pipelines.errors import DiscernError
 from pipelines.full_reference import FullReferenceMetric
 from pipelines.images import Pixels
+from pipelines.lazy import Lazy
+from pipelines.pretrained import Found
+from pipelines.selection import installed_metrics
+from pipelines.selection.dists import Dists
+from pipelines.study import Weights
+from pipelines.super_resolution.state_dict import load_strictly
 
-# A distance between two outputs has no reference, so only symmetric metrics can serve.
-NAMES = tuple(name for name in full_reference.METRICS if full_reference.get(name).symmetric)
+Pairs = Sequence[tuple[int, int]]
+# The distances of some pairs of images, in their order.
+Measure = Callable[[Sequence[Pixels], Pairs], Sequence[float]]
+
+
+@dataclass(frozen=True)
+class Description:
+    """What the numbers of a metric mean, and what it needs.
+
+    Attributes:
+        name: in the study file.
+        higher_is_better: direction of the metric; the distance made of it always grows with the difference.
+        bounds: smallest and largest value of the metric.
+        symmetric: whether exchanging the two images leaves its value unchanged; None where that is not known.
+        smallest_side: shortest side of an image that it accepts, in pixels.
+        weights: names of the pretrained weights that it needs; see `pretrained`.
+        library: the distribution that computes it.
+    """
+
+    name: str
+    higher_is_better: bool
+    bounds: tuple[float, float]
+    symmetric: bool | None
+    smallest_side: int
+    weights: tuple[str, ...]
+    library: str
 
 
 @dataclass(frozen=True)
@@ -20,49 +63,216 @@ class Distance:
     """A perceptual distance: 0 for identical images, larger for more different ones, symmetric.
 
     Attributes:
-        metric: the full-reference metric whose departure from its value at identity is the distance.
+        description: of the metric it is made of.
+        found: its weights.
+        measure: computes it; loads its networks at the first use in each process.
     """
 
-    metric: FullReferenceMetric
+    description: Description
+    found: tuple[Found, ...]
+    measure: Measure
 
     @property
     def name(self) -> str:
         """The name in the study file."""
-        return self.metric.name
+        return self.description.name
 
-    def pairwise(self, images: list[Pixels]) -> NDArray[np.float64]:
-        """All distances among the outputs of one LR image.
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """What determines its values, and where the weights came from."""
+        library = self.description.library
+        return {
+            "name": self.name,
+            "library": f"{library} {metadata.version(library)}",
+            "weights": [found.provenance for found in self.found],
+        }
+
+    @property
+    def fingerprint(self) -> str:
+        """Tells distances apart that give other values: the sha256 of name, library and weights, in hexadecimal."""
+        facts = self.provenance | {"weights": [found.sha256 for found in self.found]}
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+    def between(self, images: Sequence[Pixels], pairs: Pairs) -> NDArray[np.float64]:
+        """The distances of some pairs among the outputs of one LR image.
 
         Args:
             images: N arrays (height, width, 3) uint8 of one size.
+            pairs: of indices into them.
 
         Returns:
-            (N, N) float64, symmetric, with a zero diagonal.
+            (pairs,) float64, at least 0; NaN where the metric gives no finite number.
 
         Raises:
-            DiscernError: the images are too small for the metric, or a distance is not finite.
+            DiscernError: the images differ in size, or are too small for the metric.
         """
+        sizes = sorted({f"{image.shape[1]}x{image.shape[0]}" for image in images})
+        if len(sizes) > 1:
+            raise DiscernError(
+                f"{self.name}: outputs of {' and '.join(sizes)} pixels cannot be compared; make them equal in size"
+            )
+        shortest = min(min(image.shape[:2]) for image in images)
+        if shortest < self.description.smallest_side:
+            raise DiscernError(
+                f"{self.name} needs images of at least {self.description.smallest_side} pixels a side, got {shortest}: "
+                "use larger images or another metric"
+            )
+        values = np.array(self.measure(images, pairs), dtype=np.float64).reshape(-1)
+        return np.where(np.isfinite(values), np.maximum(values, 0), np.nan)
+
+    def pairwise(self, images: Sequence[Pixels]) -> NDArray[np.float64]:
+        """All distances among the outputs of one LR image: (N, N) float64, symmetric; see `between`."""
+        pairs = list(combinations(range(len(images)), 2))
         distances = np.zeros((len(images), len(images)))
-        for i, j in combinations(range(len(images)), 2):
-            value = abs(self.metric.score(images[i][None], images[j][None])[0] - self.metric.identical)
+        for (i, j), value in zip(pairs, self.between(images, pairs), strict=True):
             distances[i, j] = distances[j, i] = value
-        if not np.isfinite(distances).all():
-            raise DiscernError(f"{self.name}: a distance is not finite; is one of the images blank?")
         return distances
 
 
-def get(name: str) -> Distance:
-    """Look a distance up by its name in the study file.
+def describe(name: str) -> Description:
+    """What is known of a distance before its weights are looked for.
 
     Raises:
-        WeightsError: `dists`, the paper's choice, which needs pretrained weights that this version does not load.
-        DiscernError: there is none of that name.
+        DiscernError: there is none of that name, or the library that has it is not installed.
     """
-    if name == "dists":
-        raise WeightsError(
-            "selection.distance: 'dists' (the paper's choice) needs pretrained VGG-16 and DISTS weights, which this "
-            f"version does not load yet; choose one of {', '.join(NAMES)}"
+    if name.startswith(installed_metrics.PREFIX):
+        facts = installed_metrics.facts(name)
+        return Description(name, facts.higher_is_better, facts.bounds, None, 1, (), installed_metrics.LIBRARY)
+    if name not in _DESCRIPTIONS:
+        raise DiscernError(
+            f"selection.distance: unknown distance {name!r}; choose one of {', '.join(NAMES)}, or "
+            f"{installed_metrics.PREFIX}NAME for a metric of that library"
         )
-    if name not in NAMES:
-        raise DiscernError(f"selection.distance: unknown distance {name!r}; choose one of {', '.join(NAMES)}")
-    return Distance(full_reference.get(name))
+    return _DESCRIPTIONS[name]
+
+
+def get(name: str, given: Weights | None = None, device: str = "cpu") -> Distance:
+    """Look a distance up by its name in the study file, and its weights.
+
+    Args:
+        name: one of `NAMES`, or `pyiqa:NAME`.
+        given: local files of weights.
+        device: for networks, as torch names it.
+
+    Raises:
+        WeightsError: weights that it needs cannot be had.
+        DiscernError: see `describe`.
+    """
+    description = describe(name)
+    files = given or Weights()
+    found = tuple(pretrained.resolve(need, getattr(files, need)) for need in description.weights)
+    return Distance(description, found, _measure(name, found, device))
+
+
+def _measure(name: str, found: tuple[Found, ...], device: str) -> Measure:
+    if name.startswith(installed_metrics.PREFIX):
+        return _BothWays(Lazy(partial(installed_metrics.load, name, device)))
+    if name == "dists":
+        vgg, alpha_beta = found
+        return _AllAtOnce(Lazy(partial(Dists.from_files, vgg.path, alpha_beta.path, device=device)))
+    if name in _TRUNKS:
+        return _OneWay(Lazy(partial(_load_lpips, name, found[0], device)))
+    return root_mean_square if name == "psnr" else _Departure(full_reference.get(name))
+
+
+def root_mean_square(images: Sequence[Pixels], pairs: Pairs) -> list[float]:
+    """Root mean squared error in units of the full range, in [0, 1]: 10^(-PSNR / 20), since PSNR has no largest value."""
+    values = [image.astype(np.float64) / 255 for image in images]
+    return [float(np.sqrt(np.mean((values[i] - values[j]) ** 2))) for i, j in pairs]
+
+
+@dataclass(frozen=True)
+class _Departure:
+    """By how much a symmetric metric of known value for equal images departs from that."""
+
+    metric: FullReferenceMetric
+
+    def __call__(self, images: Sequence[Pixels], pairs: Pairs) -> list[float]:
+        return [abs(self.metric.score(images[i][None], images[j][None])[0] - self.metric.identical) for i, j in pairs]
+
+
+@dataclass(frozen=True)
+class _AllAtOnce:
+    """DISTS: one pass of the network for each image that is in some pair."""
+
+    dists: Lazy[Dists]
+
+    def __call__(self, images: Sequence[Pixels], pairs: Pairs) -> list[float]:
+        used = sorted({index for pair in pairs for index in pair})
+        place = {index: number for number, index in enumerate(used)}
+        distances = self.dists.get().pairwise([images[index] for index in used])
+        return [float(distances[place[i], place[j]]) for i, j in pairs]
+
+
+Score = Callable[[torch.Tensor, torch.Tensor], float]
+
+
+@dataclass(frozen=True)
+class _OneWay:
+    """A symmetric metric of tensors that is 0 for equal images."""
+
+    score: Lazy[Score]
+
+    def __call__(self, images: Sequence[Pixels], pairs: Pairs) -> list[float]:
+        tensors, score = [full_reference.to_tensor(image[None]) for image in images], self.score.get()
+        return [score(tensors[i], tensors[j]) for i, j in pairs]
+
+
+@dataclass(frozen=True)
+class _BothWays:
+    """A metric of which little is known: its departure from each image's value against itself, averaged over both."""
+
+    score: Lazy[Score]
+
+    def __call__(self, images: Sequence[Pixels], pairs: Pairs) -> list[float]:
+        tensors, score = [full_reference.to_tensor(image[None]) for image in images], self.score.get()
+        itself = {index: score(tensors[index], tensors[index]) for index in {index for pair in pairs for index in pair}}
+
+        def departure(image: int, reference: int) -> float:
+            return abs(score(tensors[image], tensors[reference]) - itself[reference])
+
+        return [(departure(i, j) + departure(j, i)) / 2 for i, j in pairs]
+
+
+def _load_lpips(name: str, trunk: Found, device: str) -> Score:
+    """LPIPS v0.1 (Zhang et al. 2018) with the linear layers that its package carries, on the given trunk."""
+    import lpips
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # it calls torchvision in a way that is deprecated
+        network = lpips.LPIPS(net=_TRUNKS[name], pnet_rand=True, verbose=False)
+    state = weights.load_state(trunk.path)
+    # Its slices keep the numbers of torchvision's layers: slice2.3.weight is features.3.weight.
+    layers = {key: f"features.{key.partition('.')[2]}" for key in network.net.state_dict()}
+    known = {key: state[layer] for key, layer in layers.items() if layer in state}
+    load_strictly(network.net, known, f"{trunk.name}, in {trunk.path}")
+    network = network.to(device).eval()
+
+    def score(image: torch.Tensor, reference: torch.Tensor) -> float:
+        with torch.inference_mode():
+            return float(network(image.to(device), reference.to(device), normalize=True))
+
+    return score
+
+
+_TRUNKS = {"lpips": "alex", "lpips_vgg": "vgg"}
+
+
+def _of_piq(name: str) -> Description:
+    metric = full_reference.get(name)
+    return Description(
+        name, metric.higher_is_better, metric.bounds, metric.symmetric, metric.smallest_side, (), "piq"
+    )
+
+
+_DESCRIPTIONS = {
+    one.name: one
+    for one in (
+        Description("dists", False, (0.0, 1.0), True, 1, ("vgg16", "dists"), "discern"),
+        Description("lpips", False, (0.0, float("inf")), True, 31, ("alexnet",), "lpips"),
+        Description("lpips_vgg", False, (0.0, float("inf")), True, 16, ("vgg16",), "lpips"),
+        *(_of_piq(name) for name in full_reference.METRICS if full_reference.get(name).symmetric),
+        Description("psnr", True, (0.0, float("inf")), True, 1, (), "discern"),
+    )
+}
+NAMES = tuple(_DESCRIPTIONS)

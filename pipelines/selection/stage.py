@@ -1,40 +1,43 @@
-"""The stage: distances and embeddings that are missing, then Eq. (1) over all pairs of methods."""
+"""The stage: distances and embeddings that are missing, then Eq. (1) over all pairs of methods.
+
+Where the study says that methods came later (`selection.anchors`), the pairs that are there stay as they were selected,
+and only pairs of methods without any are chosen for.
+"""
 
 import hashlib
 import time
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from functools import partial
-from itertools import combinations
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-from numpy.typing import NDArray
 
-from pipelines import executor
+from pipelines import executor, images
 from pipelines.errors import DiscernError
-from pipelines.executor import Outcome
 from pipelines.problems import Problem
 from pipelines.progress import Progress, silent
-from pipelines.selection import distances, mad, selected, semantics
+from pipelines.selection import choices, distances, near_duplicates, record, selected, semantics
+from pipelines.selection.choices import Candidates, Choices
 from pipelines.selection.distances import Distance
-from pipelines.study import Selection, Study
+from pipelines.selection.mad import Differences
+from pipelines.selection.reuse import Reuse
+from pipelines.selection.semantics import Embedding
+from pipelines.study import Resize, Selection, Study
 from pipelines.super_resolution import stage as super_resolution
-from pipelines.workspace import Manifest, Workspace
+from pipelines.workspace import Workspace
 
-GROUP = "mad"
+SHORT_SIDE = 256
 
-DISTANCES = pa.schema(
-    {
-        "metric": pa.string(),
-        "output_a": pa.string(),  # sha256 of two outputs of one LR image, the smaller one first
-        "output_b": pa.string(),
-        "distance": pa.float64(),
-    }
-)
-EMBEDDINGS = pa.schema({"semantics": pa.string(), "image": pa.string(), "embedding": pa.list_(pa.float32())})
+
+@dataclass(frozen=True)
+class Alike:
+    """An LR image that is a near-duplicate of an earlier one, by their stems."""
+
+    image: str
+    original: str
+    similarity: float
 
 
 @dataclass(frozen=True)
@@ -43,239 +46,310 @@ class Report:
 
     Attributes:
         pairs: image pairs selected.
-        new: whether they were selected in this run.
+        by_group: how many of them are in each group.
+        new: whether any of them was selected in this run.
         images: distinct LR images among them.
         most_used: the LR image in the most pairs, and in how many.
+        reuse: what limits on reuse would change among the choices of Eq. (1) that were made last.
+        near_duplicates: among the LR images that were chosen from.
+        weights: in words, the pretrained weights that are not the published ones.
         problems: images that were left out.
     """
 
     pairs: int
+    by_group: dict[str, int]
     new: bool
     images: int
     most_used: tuple[str, int]
+    reuse: tuple[Reuse, ...]
+    near_duplicates: tuple[Alike, ...]
+    weights: tuple[str, ...]
     problems: tuple[Problem, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Outputs of one LR image that are to be compared, two by two, by their sha256."""
+
+    stem: str
+    pairs: tuple[tuple[str, str], ...]
+
+    def __str__(self) -> str:
+        return self.stem
+
+
+@dataclass(frozen=True, slots=True)
+class LowResolution:
+    """An LR image that is to be embedded."""
+
+    stem: str
+    sha256: str
+
+    def __str__(self) -> str:
+        return self.stem
+
+
 @dataclass(frozen=True)
-class Candidates:
-    """What Eq. (1) chooses from.
+class _Measures:
+    """D1 and D2 of a study."""
 
-    Attributes:
-        images: sha256 and stem of each LR image.
-        pairs: the pairs of methods.
-        output_of: sha256 of the output of an image (its sha256) by a method.
-        d1: (pairs, images) float64; NaN where an output is missing or could not be compared.
-    """
+    distance: Distance
+    embedding: Embedding
 
-    images: list[tuple[str, str]]
-    pairs: list[tuple[str, str]]
-    output_of: dict[tuple[str, str], str]
-    d1: NDArray[np.float64]
+    @property
+    def provenance(self) -> dict[str, Any]:
+        return {"distance": self.distance.provenance, "semantics": self.embedding.provenance}
 
-    def digest(self, study: Study) -> str:
-        """The sha256 of everything that the selection follows from; an image's embedding follows from the image."""
-        outputs = sorted((method, image, sha256) for (image, method), sha256 in self.output_of.items())
-        text = repr((study.selection.model_dump_json(), self.images, self.pairs, outputs))
-        return hashlib.sha256(text.encode() + self.d1.tobytes()).hexdigest()
+    @property
+    def fingerprints(self) -> dict[str, str]:
+        return {"distance": self.distance.fingerprint, "semantics": self.embedding.fingerprint}
 
 
 def check(study: Study) -> None:
     """Fail before any work where the study asks for a distance or an embedding that cannot be had.
 
     Raises:
+        WeightsError: weights are not there, and cannot be fetched.
         DiscernError: see `distances.get` and `semantics.get`.
     """
-    distances.get(study.selection.distance)
-    semantics.get(study.selection.semantics)
+    _measures(study)
 
 
 def run(study: Study, workspace: Workspace, progress: Progress = silent) -> Report:
     """Select the pairs of images that people will be asked about.
 
     Raises:
-        DiscernError: a pair of methods has fewer usable images than the study asks for.
+        DiscernError: a pair of methods has fewer usable images than the study asks for; or pairs that are to stay were
+            selected in another way.
     """
     started = time.monotonic()
+    measures = _measures(study)
     outputs = super_resolution.outputs(study, workspace)
-    outputs = outputs[outputs["role"] == "candidate"]
-    problems = _measure(study, workspace, outputs, progress) + _embed(study, workspace, outputs, progress)
-    candidates = _candidates(study, workspace, outputs)
-    inputs = candidates.digest(study)
-    previous = workspace.read_provenance("selection")
+    outputs = outputs[outputs["role"] == "candidate"].sort_values("stem")
+    problems = _embed(study, workspace, measures.embedding, outputs, progress)
+    outputs = outputs[outputs["image"].isin(record.embedded(workspace, measures.embedding.fingerprint))]
+    problems += _measure(study, workspace, measures.distance, outputs, progress)
+    candidates, undefined = _candidates(study, workspace, measures.distance, outputs)
+    problems += undefined
+    inputs = _digest(study, measures, candidates)
+    previous = workspace.read_provenance("selection") or {}
     table = selected.manifest(workspace)
-    new = previous is None or previous["inputs_sha256"] != inputs or table.read().empty
+    new = previous.get("inputs_sha256") != inputs or table.read().empty
     if new:
-        table.replace(_select(study, workspace, candidates))
-        facts = {
-            "study_sha256": study.fingerprint,
-            "inputs_sha256": inputs,
-            "selection": study.selection.model_dump(mode="json"),
-            "problems": [str(problem) for problem in problems],
-            "seconds": round(time.monotonic() - started, 3),
-        }
-        workspace.write_provenance("selection", facts)
-    pairs = table.read()
-    uses = pairs["stem"].value_counts()
-    most_used = (str(uses.index[0]), int(uses.iloc[0]))
-    return Report(len(pairs), new, int(pairs["image"].nunique()), most_used, tuple(problems))
+        kept = _kept(study, measures, table.read(), previous)
+        embeddings = _stack(workspace, measures.embedding, candidates)
+        chosen = choices.choose(
+            candidates,
+            Differences(embeddings),
+            study.selection,
+            seed=study.seed,
+            kept=kept,
+            progress=progress,
+        )
+        alike = [
+            Alike(candidates.images[one.image][1], candidates.images[one.original][1], round(one.similarity, 4))
+            for one in near_duplicates.find(embeddings)
+        ]
+        table.replace(kept.to_dict("records") + chosen.rows)
+        previous = _facts(study, measures, inputs, chosen, alike, problems, previous)
+        workspace.write_provenance("selection", previous | {"seconds": round(time.monotonic() - started, 3)})
+    return _report(table.read(), previous, new=new, problems=problems)
 
 
-def _distances_manifest(workspace: Workspace) -> Manifest:
-    return workspace.manifest("distances", DISTANCES, ["metric", "output_a", "output_b"])
+def _measures(study: Study) -> _Measures:
+    settings, device = study.selection, study.execution.device
+    return _Measures(
+        distances.get(settings.distance, study.weights, device), semantics.get(settings.semantics, study.weights, device)
+    )
 
 
-def _embeddings_manifest(workspace: Workspace) -> Manifest:
-    return workspace.manifest("embeddings", EMBEDDINGS, ["semantics", "image"])
-
-
-def _measure(study: Study, workspace: Workspace, outputs: pd.DataFrame, progress: Progress) -> list[Problem]:
-    """Compute D1 among the outputs of each image, where it is missing."""
-    known = _known_distances(study, workspace)
+def _measure(
+    study: Study, workspace: Workspace, distance: Distance, outputs: pd.DataFrame, progress: Progress
+) -> list[Problem]:
+    """Compute D1 where it is missing, LR image by LR image."""
+    stems = _images(outputs)
+    compared = _comparisons(study, workspace, distance, outputs)
+    missing = compared[compared["there"] & ~compared["known"]]
+    groups = missing.groupby(missing.index % max(len(stems), 1))
     todo = [
-        tuple(hashes)
-        for _, hashes in outputs.groupby("image")["sha256"]
-        if any(pair not in known for pair in _unordered_pairs(hashes))
+        Comparison(stems[image][1], tuple(sorted(set(zip(rows["output_a"], rows["output_b"], strict=True)))))
+        for image, rows in groups
     ]
+    measure = partial(_measure_image, workspace, distance, study.selection.resize, study.execution.device)
     failed = executor.fill(
-        _distances_manifest(workspace),
-        partial(_measure_image, workspace, distances.get(study.selection.distance)),
+        record.distances(workspace),
+        measure,
         todo,
         task="distances D1",
         progress=progress,
         execution=study.execution,
+        gpus=_gpus(study),
     )
-    _distances_manifest(workspace).compact()
-    return _left_out(failed)
+    record.distances(workspace).compact()
+    return sorted(Problem("selection", outcome.item.stem, "", str(outcome.problem)) for outcome in failed)
 
 
-def _left_out(failed: Iterable[Outcome[Any, None]]) -> list[Problem]:
-    return sorted(Problem("selection", "", "", str(outcome.problem)) for outcome in failed)
+def _measure_image(
+    workspace: Workspace, distance: Distance, resize: Resize, device: str, item: Comparison
+) -> list[dict[str, Any]]:
+    hashes = sorted({sha256 for pair in item.pairs for sha256 in pair})
+    pixels = [workspace.get_image(sha256) for sha256 in hashes]
+    if resize == "short_side_256":
+        pixels = [images.resize_short_side(one, SHORT_SIDE) for one in pixels]
+    place = {sha256: index for index, sha256 in enumerate(hashes)}
+    values = distance.between(pixels, [(place[a], place[b]) for a, b in item.pairs])
+    return record.distance_rows(distance.name, resize, distance.fingerprint, device, item.pairs, values)
 
 
-def _measure_image(workspace: Workspace, distance: Distance, outputs: tuple[str, ...]) -> list[dict[str, Any]]:
-    hashes = sorted(set(outputs))
-    matrix = distance.pairwise([workspace.get_image(sha256) for sha256 in hashes])
-    return [
-        {"metric": distance.name, "output_a": hashes[i], "output_b": hashes[j], "distance": matrix[i, j]}
-        for i, j in combinations(range(len(hashes)), 2)
-    ]
-
-
-def _unordered_pairs(outputs: Iterable[str]) -> list[tuple[str, str]]:
-    return list(combinations(sorted(set(outputs)), 2))
-
-
-def _known_distances(study: Study, workspace: Workspace) -> dict[tuple[str, str], float]:
-    frame = _distances_manifest(workspace).read()
-    frame = frame[frame["metric"] == study.selection.distance]
-    return dict(zip(zip(frame["output_a"], frame["output_b"], strict=True), frame["distance"], strict=True))
-
-
-def _embed(study: Study, workspace: Workspace, outputs: pd.DataFrame, progress: Progress) -> list[Problem]:
+def _embed(
+    study: Study, workspace: Workspace, embedding: Embedding, outputs: pd.DataFrame, progress: Progress
+) -> list[Problem]:
     """Embed each candidate LR image for D2, where that is missing."""
-    known = _known_embeddings(study, workspace)
+    known = record.embedded(workspace, embedding.fingerprint)
     failed = executor.fill(
-        _embeddings_manifest(workspace),
-        partial(_embed_image, workspace, study.selection.semantics),
-        [image for image in sorted(set(outputs["image"])) if image not in known],
+        record.embeddings(workspace),
+        partial(_embed_image, workspace, embedding, study.execution.device),
+        [LowResolution(stem, image) for image, stem in _images(outputs) if image not in known],
         task="embeddings D2",
         progress=progress,
         execution=study.execution,
+        gpus=_gpus(study),
     )
-    _embeddings_manifest(workspace).compact()
-    return _left_out(failed)
+    record.embeddings(workspace).compact()
+    return sorted(Problem("selection", outcome.item.stem, "", str(outcome.problem)) for outcome in failed)
 
 
-def _embed_image(workspace: Workspace, name: str, image: str) -> list[dict[str, Any]]:
-    return [{"semantics": name, "image": image, "embedding": semantics.get(name)(workspace.get_image(image))}]
+def _embed_image(
+    workspace: Workspace, embedding: Embedding, device: str, item: LowResolution
+) -> list[dict[str, Any]]:
+    vector = embedding(workspace.get_image(item.sha256))
+    if not np.isfinite(vector).all():
+        raise DiscernError(f"{embedding.name}: the embedding of {item.stem!r} is not finite; left out")
+    record.vectors(workspace, embedding.fingerprint).put(item.sha256, vector)
+    facts = {"semantics": embedding.name, "fingerprint": embedding.fingerprint, "device": device}
+    return [facts | {"image": item.sha256, "dimensions": len(vector)}]
 
 
-def _known_embeddings(study: Study, workspace: Workspace) -> dict[str, NDArray[np.float32]]:
-    frame = _embeddings_manifest(workspace).read()
-    frame = frame[frame["semantics"] == study.selection.semantics]
-    return dict(zip(frame["image"], frame["embedding"], strict=True))
+def _stack(workspace: Workspace, embedding: Embedding, candidates: Candidates) -> Any:
+    """(images, dimensions) float32."""
+    return record.vectors(workspace, embedding.fingerprint).stack([image for image, _ in candidates.images])
 
 
-def _candidates(study: Study, workspace: Workspace, outputs: pd.DataFrame) -> "Candidates":
-    """In the order of their stems, so that ties do not depend on hashes."""
-    by_stem = outputs.sort_values("stem")
-    images = list(dict.fromkeys(zip(by_stem["image"], by_stem["stem"], strict=True)))
-    output_of = dict(zip(zip(outputs["image"], outputs["method"], strict=True), outputs["sha256"], strict=True))
-    pairs = list(combinations(study.method_ids, 2))
-    d1 = _distance_table(study, workspace, [image for image, _ in images], pairs, output_of)
-    return Candidates(images, pairs, output_of, d1)
+def _images(outputs: pd.DataFrame) -> list[tuple[str, str]]:
+    """sha256 and stem of each LR image, in the order of their stems, so that ties do not depend on hashes."""
+    return list(dict.fromkeys(zip(outputs["image"], outputs["stem"], strict=True)))
 
 
-def _select(study: Study, workspace: Workspace, candidates: "Candidates") -> list[dict[str, Any]]:
-    """Eq. (1) over all pairs of methods."""
-    settings = study.selection
-    _check_enough(candidates, settings.per_pair)
-    embeddings = _known_embeddings(study, workspace)
-    try:
-        chosen = mad.select_all(
-            candidates.d1,
-            np.stack([embeddings[image] for image, _ in candidates.images]),
-            per_pair=settings.per_pair,
-            trade_off=settings.trade_off,
-            aggregate=settings.aggregate,
-            reuse_limit=settings.reuse_limit,
+def _comparisons(study: Study, workspace: Workspace, distance: Distance, outputs: pd.DataFrame) -> pd.DataFrame:
+    return record.comparisons(
+        workspace,
+        outputs,
+        [image for image, _ in _images(outputs)],
+        study.method_pairs,
+        metric=distance.name,
+        resize=study.selection.resize,
+        fingerprint=distance.fingerprint,
+    )
+
+
+def _candidates(
+    study: Study, workspace: Workspace, distance: Distance, outputs: pd.DataFrame
+) -> tuple[Candidates, list[Problem]]:
+    """What Eq. (1) chooses from, and what it leaves out because its distance is not a number."""
+    listed, pairs = _images(outputs), study.method_pairs
+    compared = _comparisons(study, workspace, distance, outputs)
+    d1 = compared["distance"].to_numpy(dtype=np.float64).reshape(len(pairs), len(listed))
+    undefined = compared["there"] & compared["known"] & compared["distance"].isna()
+    problems = [
+        Problem(
+            "selection",
+            listed[row % len(listed)][1],
+            ", ".join(pairs[row // len(listed)]),
+            f"{listed[row % len(listed)][1]!r}: {distance.name} gives no finite distance between the outputs of "
+            f"{' and '.join(pairs[row // len(listed)])}; left out for these two, is one of them blank?",
         )
-    except DiscernError as error:
-        raise DiscernError(f"selection.reuse_limit: {error}") from error
-    return [row for pair in range(len(candidates.pairs)) for row in _explain(settings, candidates, chosen, pair)]
+        for row in np.flatnonzero(undefined)
+    ]
+    output_of = dict(zip(zip(outputs["image"], outputs["method"], strict=True), outputs["sha256"], strict=True))
+    return Candidates(listed, pairs, output_of, d1), sorted(problems)
 
 
-def _explain(
-    settings: Selection, candidates: "Candidates", chosen: mad.Selection, pair: int
-) -> Iterator[dict[str, Any]]:
-    """The choices of one pair of methods as rows of the manifest."""
-    a, b = candidates.pairs[pair]
-    d1 = candidates.d1[pair]
-    by_distance = np.argsort(np.argsort(-np.nan_to_num(d1, nan=-np.inf), kind="stable")) + 1
-    for k, (index, d2) in enumerate(zip(chosen.indices[pair], chosen.semantics[pair], strict=True)):
-        image, stem = candidates.images[index]
-        yield {
-            "group": GROUP,
-            "method_a": a,
-            "method_b": b,
-            "rank": k + 1,
-            "image": image,
-            "stem": stem,
-            "output_a": candidates.output_of[image, a],
-            "output_b": candidates.output_of[image, b],
-            "distance": d1[index],
-            "semantics": d2,
-            "score": d1[index] + settings.trade_off * d2,
-            "rank_by_distance": by_distance[index],
-        }
+def _digest(study: Study, measures: _Measures, candidates: Candidates) -> str:
+    """The sha256 of everything that the selection follows from; an image's embedding follows from the image."""
+    outputs = sorted((method, image, sha256) for (image, method), sha256 in candidates.output_of.items())
+    what = (study.selection.model_dump_json(), study.seed, measures.fingerprints)
+    text = repr((what, candidates.images, candidates.pairs, outputs))
+    return hashlib.sha256(text.encode() + candidates.d1.tobytes()).hexdigest()
 
 
-def _distance_table(
-    study: Study,
-    workspace: Workspace,
-    images: list[str],
-    pairs: list[tuple[str, str]],
-    output_of: dict[tuple[str, str], str],
-) -> NDArray[np.float64]:
-    """(pairs, images) D1; NaN where an output is missing or could not be compared."""
-    known = _known_distances(study, workspace)
+def _kept(study: Study, measures: _Measures, rows: pd.DataFrame, previous: dict[str, Any]) -> pd.DataFrame:
+    """The rows that stay: none, unless methods came later; then all, but those of pairs that are compared no more.
 
-    def distance(image: str, a: str, b: str) -> float:
-        outputs = output_of.get((image, a)), output_of.get((image, b))
-        if outputs[0] is None or outputs[1] is None:
-            return np.nan
-        if outputs[0] == outputs[1]:
-            return 0.0
-        return known.get((min(outputs[0], outputs[1]), max(outputs[0], outputs[1])), np.nan)
-
-    return np.array([[distance(image, a, b) for image in images] for a, b in pairs])
-
-
-def _check_enough(candidates: "Candidates", per_pair: int) -> None:
-    for (a, b), row in zip(candidates.pairs, candidates.d1, strict=True):
-        usable = int(np.sum(~np.isnan(row)))
-        if usable < per_pair:
+    Raises:
+        DiscernError: they were selected in another way than the study asks for now.
+    """
+    pairs = pd.Series(list(zip(rows["method_a"], rows["method_b"], strict=True)), index=rows.index, dtype=object)
+    kept = rows[pairs.isin(study.method_pairs)] if study.selection.anchors else rows.iloc[:0]
+    if kept.empty or not previous:
+        return kept
+    before = Selection.model_validate(previous["selection"])
+    for key in Selection.model_fields.keys() - {"anchors"}:
+        was, now = getattr(before, key), getattr(study.selection, key)
+        if was != now:
             raise DiscernError(
-                f"selection.per_pair: {per_pair} images are asked for, but only {usable} have usable outputs of both "
-                f"{a!r} and {b!r}; add images or outputs, or lower per_pair"
+                f"selection.{key}: {now!r}, but the pairs that stay were selected with {was!r}; put that back, or "
+                "remove selection.anchors to select all pairs anew"
             )
+    for key, fingerprint in measures.fingerprints.items():
+        if previous.get("fingerprints", measures.fingerprints)[key] != fingerprint:
+            raise DiscernError(
+                f"selection.{key}: other weights, or another library, than when the pairs that stay were selected; put "
+                f"those back ({previous[key]}), or remove selection.anchors to select all pairs anew"
+            )
+    return kept
+
+
+def _facts(
+    study: Study,
+    measures: _Measures,
+    inputs: str,
+    chosen: Choices,
+    alike: Sequence[Alike],
+    problems: Sequence[Problem],
+    previous: dict[str, Any],
+) -> dict[str, Any]:
+    """What is recorded beside the pairs."""
+    return {
+        "study_sha256": study.fingerprint,
+        "inputs_sha256": inputs,
+        "selection": study.selection.model_dump(mode="json"),
+        **measures.provenance,
+        "fingerprints": measures.fingerprints,
+        "reuse": [asdict(row) for row in chosen.reuse] or previous.get("reuse", []),
+        "near_duplicates": [asdict(one) for one in alike],
+        "problems": [str(problem) for problem in problems],
+    }
+
+
+def _report(pairs: pd.DataFrame, facts: dict[str, Any], *, new: bool, problems: Sequence[Problem]) -> Report:
+    uses = pairs["stem"].value_counts()
+    return Report(
+        pairs=len(pairs),
+        by_group={str(group): int(count) for group, count in pairs["group"].value_counts(sort=False).items()},
+        new=new,
+        images=int(pairs["image"].nunique()),
+        most_used=(str(uses.index[0]), int(uses.iloc[0])),
+        reuse=tuple(Reuse(**row) for row in facts.get("reuse", [])),
+        near_duplicates=tuple(Alike(**one) for one in facts.get("near_duplicates", [])),
+        weights=tuple(_own_weights(facts)),
+        problems=tuple(sorted(problems)),
+    )
+
+
+def _own_weights(facts: dict[str, Any]) -> list[str]:
+    used = [one for key in ("distance", "semantics") for one in facts.get(key, {}).get("weights", [])]
+    return sorted({f"{one['name']} from {one['path']}" for one in used if not one["published"]})
+
+
+def _gpus(study: Study) -> int:
+    return int(study.execution.device.startswith("cuda"))
