@@ -42,7 +42,7 @@ def write(study: Study, workspace: Workspace, report: Report, *, top: int = 4) -
     """
     table = selected.manifest(workspace).read()
     shown = table[table["rank"] <= top].sort_values(["group", "rank"])
-    chosen = {pair: rows for pair, rows in shown.groupby(["method_a", "method_b"], sort=False)}
+    chosen = dict(list(shown.groupby(["method_a", "method_b"], sort=False)))
     page = (
         templates()
         .get_template("contact_sheet.html")

@@ -64,7 +64,9 @@ def _remarks(pairs: selection.Report) -> list[str]:
         groups = " and ".join(f"{count} {group}" for group, count in pairs.by_group.items())
         lines.append(f"         {groups}: the control group shows ordinary images, Eq. (1) picks extremes")
     if pairs.near_duplicates:
-        lines.append(f"         {len(pairs.near_duplicates)} LR images are near-duplicates; the contact sheet lists them")
+        lines.append(
+            f"         {len(pairs.near_duplicates)} LR images are near-duplicates; the contact sheet lists them"
+        )
     lines += [f"         measured with weights that are not the published ones: {name}" for name in pairs.weights]
     return lines
 

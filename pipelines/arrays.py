@@ -1,6 +1,7 @@
 """Arrays of a study by the content that they were computed from: one `.npy` file each, written atomically.
 
-A row of a manifest is a line of text until its run ends; long vectors are kept here, beside the manifest that lists them.
+A row of a manifest is a line of text until its run ends; long vectors are kept here, beside the manifest that lists
+them.
 """
 
 import io
@@ -47,20 +48,22 @@ class Arrays:
         np.save(content, vector.astype(np.float32), allow_pickle=False)
         write_atomically(self.path(name), content.getvalue())
 
-    def stack(self, names: list[str]) -> Floats:
-        """The vectors of these names, as rows: (names, d) float32.
+    def rows(self, names: list[str]) -> Floats:
+        """The vectors of these names, as rows: (names, d) float32; (0, 0) where none is named.
 
         Raises:
             WorkspaceError: one is missing, damaged, or of another length than the first.
         """
-        first = self._get(names[0])
-        rows = np.empty((len(names), len(first)), dtype=np.float32)
+        first = self._get(names[0]) if names else np.empty(0, dtype=np.float32)
+        table = np.empty((len(names), len(first)), dtype=np.float32)
         for row, name in enumerate(names):
             vector = self._get(name)
             if vector.shape != first.shape:
-                raise WorkspaceError(f"{self.path(name)}: {vector.shape} values for {first.shape}; delete it, run again")
-            rows[row] = vector
-        return rows
+                raise WorkspaceError(
+                    f"{self.path(name)}: {vector.shape} values for {first.shape}; delete it, run again"
+                )
+            table[row] = vector
+        return table
 
     def _get(self, name: str) -> Floats:
         path = self.path(name)

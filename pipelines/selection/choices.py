@@ -59,7 +59,7 @@ class Choices:
 
 def choose(
     candidates: Candidates,
-    differences: Differences,
+    embeddings: NDArray[np.float32],
     settings: Selection,
     *,
     seed: int,
@@ -70,7 +70,7 @@ def choose(
 
     Args:
         candidates: images and pairs of methods.
-        differences: between the embeddings of these images.
+        embeddings: (images, dimensions) float32.
         settings: K, lambda, and so on.
         seed: of the control group.
         kept: rows that stay as they are; their pairs of methods are not chosen for again.
@@ -83,6 +83,7 @@ def choose(
     _check_enough(new, settings)
     if not new.pairs:
         return Choices([], ())
+    differences = Differences(embeddings)
     place = {sha256: index for index, (sha256, _) in enumerate(candidates.images)}
     earlier = [place[image] for image in kept[kept["group"] == MAD]["image"] if image in place]
     try:
@@ -172,12 +173,11 @@ def _explain(
 
 def _check_enough(candidates: Candidates, settings: Selection) -> None:
     wanted = settings.per_pair + settings.random_per_pair
-    control = f" and {settings.random_per_pair} of the control group (random_per_pair)"
+    control = f", and {settings.random_per_pair} more at random," if settings.random_per_pair else ""
     for (a, b), row in zip(candidates.pairs, candidates.d1, strict=True):
         usable = int(np.sum(~np.isnan(row)))
         if usable < wanted:
             raise DiscernError(
-                f"selection.per_pair: {settings.per_pair} images{control if settings.random_per_pair else ''} are asked "
-                f"for, but only {usable} have usable outputs of both {a!r} and {b!r}; add images or outputs, or lower "
-                "per_pair"
+                f"selection.per_pair: {settings.per_pair} images{control} are asked for, but only {usable} have usable "
+                f"outputs of both {a!r} and {b!r}; add images or outputs, or lower per_pair"
             )

@@ -176,7 +176,7 @@ def _measure(name: str, found: tuple[Found, ...], device: str) -> Measure:
 
 
 def root_mean_square(images: Sequence[Pixels], pairs: Pairs) -> list[float]:
-    """Root mean squared error in units of the full range, in [0, 1]: 10^(-PSNR / 20), since PSNR has no largest value."""
+    """Root mean squared errors, in [0, 1]: 10^(-PSNR / 20), since PSNR has no value for equal images to depart from."""
     values = [image.astype(np.float64) / 255 for image in images]
     return [float(np.sqrt(np.mean((values[i] - values[j]) ** 2))) for i, j in pairs]
 
@@ -260,9 +260,7 @@ _TRUNKS = {"lpips": "alex", "lpips_vgg": "vgg"}
 
 def _of_piq(name: str) -> Description:
     metric = full_reference.get(name)
-    return Description(
-        name, metric.higher_is_better, metric.bounds, metric.symmetric, metric.smallest_side, (), "piq"
-    )
+    return Description(name, metric.higher_is_better, metric.bounds, metric.symmetric, metric.smallest_side, (), "piq")
 
 
 _DESCRIPTIONS = {

@@ -49,6 +49,8 @@ def find(embeddings: ArrayLike, *, alike: float = ALIKE) -> list[NearDuplicate]:
         alike: smallest cosine, in (0, 1].
     """
     vectors = np.asarray(embeddings, dtype=np.float32)
+    if len(vectors) < 2:
+        return []
     centre = vectors.mean(axis=0, dtype=np.float64).astype(np.float32)
     exact = vectors.shape[1] <= _PROJECTED
     short = _unit(vectors - centre) if exact else _unit(_projected(vectors, centre))

@@ -1,8 +1,8 @@
 """What selection keeps in a workspace: distances between outputs, and embeddings of LR images.
 
-    manifests/distances/            D1 of two outputs, by what it was measured with
-    manifests/embeddings/           which LR images were embedded, and by what
-    embeddings/FINGERPRINT/ab/...   the embeddings themselves
+manifests/distances/            D1 of two outputs, by what it was measured with
+manifests/embeddings/           which LR images were embedded, and by what
+embeddings/FINGERPRINT/ab/...   the embeddings themselves
 """
 
 from collections.abc import Sequence

@@ -8,27 +8,23 @@ import hashlib
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from pipelines import executor, images
 from pipelines.errors import DiscernError
 from pipelines.problems import Problem
 from pipelines.progress import Progress, silent
-from pipelines.selection import choices, distances, near_duplicates, record, selected, semantics
+from pipelines.selection import choices, distances, measuring, near_duplicates, record, selected, semantics
 from pipelines.selection.choices import Candidates, Choices
 from pipelines.selection.distances import Distance
-from pipelines.selection.mad import Differences
 from pipelines.selection.reuse import Reuse
 from pipelines.selection.semantics import Embedding
-from pipelines.study import Resize, Selection, Study
+from pipelines.study import Selection, Study
 from pipelines.super_resolution import stage as super_resolution
 from pipelines.workspace import Workspace
-
-SHORT_SIDE = 256
 
 
 @dataclass(frozen=True)
@@ -65,28 +61,6 @@ class Report:
     near_duplicates: tuple[Alike, ...]
     weights: tuple[str, ...]
     problems: tuple[Problem, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """Outputs of one LR image that are to be compared, two by two, by their sha256."""
-
-    stem: str
-    pairs: tuple[tuple[str, str], ...]
-
-    def __str__(self) -> str:
-        return self.stem
-
-
-@dataclass(frozen=True, slots=True)
-class LowResolution:
-    """An LR image that is to be embedded."""
-
-    stem: str
-    sha256: str
-
-    def __str__(self) -> str:
-        return self.stem
 
 
 @dataclass(frozen=True)
@@ -126,152 +100,45 @@ def run(study: Study, workspace: Workspace, progress: Progress = silent) -> Repo
     measures = _measures(study)
     outputs = super_resolution.outputs(study, workspace)
     outputs = outputs[outputs["role"] == "candidate"].sort_values("stem")
-    problems = _embed(study, workspace, measures.embedding, outputs, progress)
+    problems = measuring.embed(study, workspace, measures.embedding, outputs, progress)
     outputs = outputs[outputs["image"].isin(record.embedded(workspace, measures.embedding.fingerprint))]
-    problems += _measure(study, workspace, measures.distance, outputs, progress)
-    candidates, undefined = _candidates(study, workspace, measures.distance, outputs)
+    problems += measuring.measure(study, workspace, measures.distance, outputs, progress)
+    candidates, undefined = measuring.candidates(study, workspace, measures.distance, outputs)
     problems += undefined
     inputs = _digest(study, measures, candidates)
-    previous = workspace.read_provenance("selection") or {}
+    facts = workspace.read_provenance("selection") or {}
     table = selected.manifest(workspace)
-    new = previous.get("inputs_sha256") != inputs or table.read().empty
+    new = facts.get("inputs_sha256") != inputs or table.read().empty
     if new:
-        kept = _kept(study, measures, table.read(), previous)
-        embeddings = _stack(workspace, measures.embedding, candidates)
-        chosen = choices.choose(
-            candidates,
-            Differences(embeddings),
-            study.selection,
-            seed=study.seed,
-            kept=kept,
-            progress=progress,
-        )
-        alike = [
-            Alike(candidates.images[one.image][1], candidates.images[one.original][1], round(one.similarity, 4))
-            for one in near_duplicates.find(embeddings)
-        ]
+        kept = _kept(study, measures, table.read(), facts)
+        embeddings = _embeddings(workspace, measures.embedding, candidates)
+        chosen = choices.choose(candidates, embeddings, study.selection, seed=study.seed, kept=kept, progress=progress)
         table.replace(kept.to_dict("records") + chosen.rows)
-        previous = _facts(study, measures, inputs, chosen, alike, problems, previous)
-        workspace.write_provenance("selection", previous | {"seconds": round(time.monotonic() - started, 3)})
-    return _report(table.read(), previous, new=new, problems=problems)
+        facts = _facts(study, measures, inputs, chosen, _alike(candidates, embeddings), problems, facts)
+        workspace.write_provenance("selection", facts | {"seconds": round(time.monotonic() - started, 3)})
+    return _report(table.read(), facts, new=new, problems=problems)
+
+
+def _embeddings(workspace: Workspace, embedding: Embedding, candidates: Candidates) -> NDArray[np.float32]:
+    """(images, dimensions)."""
+    stored = record.vectors(workspace, embedding.fingerprint)
+    return stored.rows([image for image, _ in candidates.images])
+
+
+def _alike(candidates: Candidates, embeddings: NDArray[np.float32]) -> list[Alike]:
+    """Near-duplicates by their stems."""
+    return [
+        Alike(candidates.images[one.image][1], candidates.images[one.original][1], round(one.similarity, 4))
+        for one in near_duplicates.find(embeddings)
+    ]
 
 
 def _measures(study: Study) -> _Measures:
     settings, device = study.selection, study.execution.device
     return _Measures(
-        distances.get(settings.distance, study.weights, device), semantics.get(settings.semantics, study.weights, device)
+        distances.get(settings.distance, study.weights, device),
+        semantics.get(settings.semantics, study.weights, device),
     )
-
-
-def _measure(
-    study: Study, workspace: Workspace, distance: Distance, outputs: pd.DataFrame, progress: Progress
-) -> list[Problem]:
-    """Compute D1 where it is missing, LR image by LR image."""
-    stems = _images(outputs)
-    compared = _comparisons(study, workspace, distance, outputs)
-    missing = compared[compared["there"] & ~compared["known"]]
-    groups = missing.groupby(missing.index % max(len(stems), 1))
-    todo = [
-        Comparison(stems[image][1], tuple(sorted(set(zip(rows["output_a"], rows["output_b"], strict=True)))))
-        for image, rows in groups
-    ]
-    measure = partial(_measure_image, workspace, distance, study.selection.resize, study.execution.device)
-    failed = executor.fill(
-        record.distances(workspace),
-        measure,
-        todo,
-        task="distances D1",
-        progress=progress,
-        execution=study.execution,
-        gpus=_gpus(study),
-    )
-    record.distances(workspace).compact()
-    return sorted(Problem("selection", outcome.item.stem, "", str(outcome.problem)) for outcome in failed)
-
-
-def _measure_image(
-    workspace: Workspace, distance: Distance, resize: Resize, device: str, item: Comparison
-) -> list[dict[str, Any]]:
-    hashes = sorted({sha256 for pair in item.pairs for sha256 in pair})
-    pixels = [workspace.get_image(sha256) for sha256 in hashes]
-    if resize == "short_side_256":
-        pixels = [images.resize_short_side(one, SHORT_SIDE) for one in pixels]
-    place = {sha256: index for index, sha256 in enumerate(hashes)}
-    values = distance.between(pixels, [(place[a], place[b]) for a, b in item.pairs])
-    return record.distance_rows(distance.name, resize, distance.fingerprint, device, item.pairs, values)
-
-
-def _embed(
-    study: Study, workspace: Workspace, embedding: Embedding, outputs: pd.DataFrame, progress: Progress
-) -> list[Problem]:
-    """Embed each candidate LR image for D2, where that is missing."""
-    known = record.embedded(workspace, embedding.fingerprint)
-    failed = executor.fill(
-        record.embeddings(workspace),
-        partial(_embed_image, workspace, embedding, study.execution.device),
-        [LowResolution(stem, image) for image, stem in _images(outputs) if image not in known],
-        task="embeddings D2",
-        progress=progress,
-        execution=study.execution,
-        gpus=_gpus(study),
-    )
-    record.embeddings(workspace).compact()
-    return sorted(Problem("selection", outcome.item.stem, "", str(outcome.problem)) for outcome in failed)
-
-
-def _embed_image(
-    workspace: Workspace, embedding: Embedding, device: str, item: LowResolution
-) -> list[dict[str, Any]]:
-    vector = embedding(workspace.get_image(item.sha256))
-    if not np.isfinite(vector).all():
-        raise DiscernError(f"{embedding.name}: the embedding of {item.stem!r} is not finite; left out")
-    record.vectors(workspace, embedding.fingerprint).put(item.sha256, vector)
-    facts = {"semantics": embedding.name, "fingerprint": embedding.fingerprint, "device": device}
-    return [facts | {"image": item.sha256, "dimensions": len(vector)}]
-
-
-def _stack(workspace: Workspace, embedding: Embedding, candidates: Candidates) -> Any:
-    """(images, dimensions) float32."""
-    return record.vectors(workspace, embedding.fingerprint).stack([image for image, _ in candidates.images])
-
-
-def _images(outputs: pd.DataFrame) -> list[tuple[str, str]]:
-    """sha256 and stem of each LR image, in the order of their stems, so that ties do not depend on hashes."""
-    return list(dict.fromkeys(zip(outputs["image"], outputs["stem"], strict=True)))
-
-
-def _comparisons(study: Study, workspace: Workspace, distance: Distance, outputs: pd.DataFrame) -> pd.DataFrame:
-    return record.comparisons(
-        workspace,
-        outputs,
-        [image for image, _ in _images(outputs)],
-        study.method_pairs,
-        metric=distance.name,
-        resize=study.selection.resize,
-        fingerprint=distance.fingerprint,
-    )
-
-
-def _candidates(
-    study: Study, workspace: Workspace, distance: Distance, outputs: pd.DataFrame
-) -> tuple[Candidates, list[Problem]]:
-    """What Eq. (1) chooses from, and what it leaves out because its distance is not a number."""
-    listed, pairs = _images(outputs), study.method_pairs
-    compared = _comparisons(study, workspace, distance, outputs)
-    d1 = compared["distance"].to_numpy(dtype=np.float64).reshape(len(pairs), len(listed))
-    undefined = compared["there"] & compared["known"] & compared["distance"].isna()
-    problems = [
-        Problem(
-            "selection",
-            listed[row % len(listed)][1],
-            ", ".join(pairs[row // len(listed)]),
-            f"{listed[row % len(listed)][1]!r}: {distance.name} gives no finite distance between the outputs of "
-            f"{' and '.join(pairs[row // len(listed)])}; left out for these two, is one of them blank?",
-        )
-        for row in np.flatnonzero(undefined)
-    ]
-    output_of = dict(zip(zip(outputs["image"], outputs["method"], strict=True), outputs["sha256"], strict=True))
-    return Candidates(listed, pairs, output_of, d1), sorted(problems)
 
 
 def _digest(study: Study, measures: _Measures, candidates: Candidates) -> str:
@@ -300,13 +167,19 @@ def _kept(study: Study, measures: _Measures, rows: pd.DataFrame, previous: dict[
                 f"selection.{key}: {now!r}, but the pairs that stay were selected with {was!r}; put that back, or "
                 "remove selection.anchors to select all pairs anew"
             )
-    for key, fingerprint in measures.fingerprints.items():
-        if previous.get("fingerprints", measures.fingerprints)[key] != fingerprint:
+    for key, now in measures.provenance.items():
+        # Not the libraries' versions: later ones round differently, and pairs chosen with them can stand beside these.
+        if key in previous and _hashes(previous[key]) != _hashes(now):
             raise DiscernError(
-                f"selection.{key}: other weights, or another library, than when the pairs that stay were selected; put "
-                f"those back ({previous[key]}), or remove selection.anchors to select all pairs anew"
+                f"selection.{key}: other weights ({_hashes(now)}) than when the pairs that stay were selected "
+                f"({_hashes(previous[key])}); put those back, or remove selection.anchors to select all pairs anew"
             )
     return kept
+
+
+def _hashes(measure: dict[str, Any]) -> str:
+    """The weights of a distance or an embedding, in words."""
+    return ", ".join(f"{one['name']} {one['sha256'][:8]}" for one in measure.get("weights", [])) or "none"
 
 
 def _facts(
@@ -324,7 +197,6 @@ def _facts(
         "inputs_sha256": inputs,
         "selection": study.selection.model_dump(mode="json"),
         **measures.provenance,
-        "fingerprints": measures.fingerprints,
         "reuse": [asdict(row) for row in chosen.reuse] or previous.get("reuse", []),
         "near_duplicates": [asdict(one) for one in alike],
         "problems": [str(problem) for problem in problems],
@@ -349,7 +221,3 @@ def _report(pairs: pd.DataFrame, facts: dict[str, Any], *, new: bool, problems: 
 def _own_weights(facts: dict[str, Any]) -> list[str]:
     used = [one for key in ("distance", "semantics") for one in facts.get(key, {}).get("weights", [])]
     return sorted({f"{one['name']} from {one['path']}" for one in used if not one["published"]})
-
-
-def _gpus(study: Study) -> int:
-    return int(study.execution.device.startswith("cuda"))
