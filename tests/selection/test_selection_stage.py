@@ -9,6 +9,7 @@ from typing import ClassVar
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from pipelines.selection.dists import Dists
 from scipy.stats import chi2
 
