@@ -266,7 +266,7 @@ def _of_piq(name: str) -> Description:
 _DESCRIPTIONS = {
     one.name: one
     for one in (
-        Description("dists", False, (0.0, 1.0), True, 1, ("vgg16", "dists"), "discern"),
+        Description("dists", False, (0.0, 2.0), True, 1, ("vgg16", "dists"), "discern"),
         Description("lpips", False, (0.0, float("inf")), True, 31, ("alexnet",), "lpips"),
         Description("lpips_vgg", False, (0.0, float("inf")), True, 16, ("vgg16",), "lpips"),
         *(_of_piq(name) for name in full_reference.METRICS if full_reference.get(name).symmetric),
