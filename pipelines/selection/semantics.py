@@ -1,23 +1,158 @@
-"""D2 of Eq. (1): embeddings of LR images, whose mean squared difference says how unlike two contents are."""
+"""D2 of Eq. (1): embeddings of LR images, whose mean squared difference says how unlike two contents are.
 
+D2(x, S) is the mean (or least), over the images y of S, of the mean squared error between the embeddings of x and y.
+
+    colour_gradient   what colour is where, and which way edges run where; needs no weights
+    vgg16             the paper's: the last feature map of torchvision's VGG-16
+    vgg16_bn          the public release's: the same with batch normalisation
+    clip:MODEL[/TAG]  an image tower of open_clip; see `clip_models`
+
+The scales differ: a trade-off lambda1 that suits one does not suit another. Embeddings by CLIP have length 1, so that
+theirs is at most 4 / d.
+"""
+
+import hashlib
+import json
+import textwrap
+import threading
 from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from functools import partial
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 from skimage.feature import hog
+from torch import Tensor, nn
 
+from pipelines import pretrained, weights
 from pipelines.errors import DiscernError, WeightsError
 from pipelines.images import Pixels
+from pipelines.study import Weights
+from pipelines.super_resolution.state_dict import load_strictly
 
-Embedding = Callable[[Pixels], NDArray[np.float32]]
+Vector = NDArray[np.float32]
+Describe = Callable[[Pixels], Vector]
+
+VGG = ("vgg16", "vgg16_bn")
+CLIP = "clip:"
+NAMES = ("colour_gradient", *VGG, "clip:MODEL", "clip:MODEL/TAG")
+LONGEST = 16  # times the short side
 
 _SIDE = 64
 _CELLS = 4
 _ORIENTATIONS = 8
+_NO_FILES = Weights()
+_CENTRE = f"the central part that is at most {LONGEST} times as long as wide"
 
 
-def colour_gradient(pixels: Pixels) -> NDArray[np.float32]:
+class Embedding(Protocol):
+    """What an LR image shows, as a vector; picklable, and callable from several threads."""
+
+    @property
+    def name(self) -> str:
+        """The name in the study file."""
+        ...
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """What decides on the values: preprocessing, weights, versions of libraries, kind of device; JSON values."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """The sha256 of the provenance without what differs from host to host: equal ones, equal values."""
+        ...
+
+    def __call__(self, pixels: Pixels) -> Vector:
+        """Embed an image.
+
+        Args:
+            pixels: (height, width, 3) uint8, of any size.
+
+        Returns:
+            (d,) float32, finite.
+
+        Raises:
+            WeightsError: the weights do not fit the network; at the first call, which loads it.
+            DiscernError: the device cannot be used, or the values are not finite.
+        """
+        ...
+
+
+def get(name: str, weights: Weights = _NO_FILES, device: str = "cpu") -> Embedding:
+    """Find an embedding, and its weights, which are loaded only at its first call in a process.
+
+    Args:
+        name: one of `NAMES`.
+        weights: local files from the study file.
+        device: where a network runs, as torch names it.
+
+    Raises:
+        WeightsError: the weights cannot be had.
+        DiscernError: there is no embedding of that name.
+    """
+    if name == "colour_gradient":
+        return _Lazy(name, _COLOUR_GRADIENT | _libraries("numpy", "pillow", "scikit-image"), _colour_gradient)
+    if name in VGG:
+        return _vgg(name, getattr(weights, name), device)
+    if name.startswith(CLIP) and name != CLIP:
+        return _clip(name, weights.clip, device)
+    raise DiscernError(f"selection.semantics: unknown semantics {name!r}; choose {' or '.join(NAMES)}")
+
+
+@dataclass(frozen=True)
+class _Lazy:
+    """An embedding; see `Embedding`.
+
+    Attributes:
+        facts: its provenance, apart from its name.
+        load: makes what computes it.
+    """
+
+    name: str
+    facts: dict[str, Any]
+    load: Callable[[], Describe]
+    _state: "_State" = field(default_factory=lambda: _State(), init=False, repr=False, compare=False)
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        return {"name": self.name} | self.facts
+
+    @property
+    def fingerprint(self) -> str:
+        facts = self.provenance
+        if "weights" in facts:  # the rest of it follows from the hash, or is another on every host
+            facts["weights"] = facts["weights"]["sha256"]
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+    def __call__(self, pixels: Pixels) -> Vector:
+        with self._state.loading:
+            if self._state.describe is None:
+                self._state.describe = self.load()
+        vector = self._state.describe(pixels)
+        if not np.isfinite(vector).all():
+            raise DiscernError(f"{self.name}: the embedding of an image is not finite; use other weights")
+        return vector
+
+
+class _State:
+    """What is loaded; it stays behind when an embedding is sent to another process."""
+
+    def __init__(self) -> None:
+        self.loading = threading.Lock()
+        self.describe: Describe | None = None
+
+    def __reduce__(self) -> "tuple[type[_State], tuple[()]]":
+        return _State, ()
+
+
+def colour_gradient(pixels: Pixels) -> Vector:
     """A descriptor that needs no weights: what colour is where, and which way edges run where.
 
     The image is resized to 64 x 64 and divided into 4 x 4 cells; each contributes its mean colour and a histogram of
@@ -36,22 +171,110 @@ def colour_gradient(pixels: Pixels) -> NDArray[np.float32]:
     return np.concatenate([colour.ravel(), edges]).astype(np.float32)
 
 
-_EMBEDDINGS: dict[str, Embedding] = {"colour_gradient": colour_gradient}
-NAMES = tuple(_EMBEDDINGS)
+_COLOUR_GRADIENT = {"preprocessing": "resized to 64 x 64 by area; 4 x 4 cells, 8 orientations", "device": "cpu"}
 
 
-def get(name: str) -> Embedding:
-    """Look an embedding up by its name in the study file.
+def _colour_gradient() -> Describe:
+    return colour_gradient
 
-    Raises:
-        WeightsError: `vgg16`, the paper's choice, which needs pretrained weights that this version does not load.
-        DiscernError: there is none of that name.
-    """
-    if name == "vgg16":
-        raise WeightsError(
-            "selection.semantics: 'vgg16' (the paper's choice) needs pretrained VGG-16 weights, which this version "
-            f"does not load yet; choose {' or '.join(NAMES)}"
-        )
-    if name not in NAMES:
-        raise DiscernError(f"selection.semantics: unknown semantics {name!r}; choose {' or '.join(NAMES)}")
-    return _EMBEDDINGS[name]
+
+def _vgg(name: str, given: Path | None, device: str) -> Embedding:
+    found = pretrained.resolve(name, given)
+    facts = {
+        "preprocessing": f"{_CENTRE}; short side to 256 (bilinear), central 224 x 224, ImageNet mean and sd",
+        "values": "the 512 x 7 x 7 feature map after the last max-pool",
+        "weights": found.provenance,
+        "device": _kind(device),
+    }
+    load = partial(_load_vgg, name, given, found.sha256, device)
+    return _Lazy(name, facts | _libraries("torch", "torchvision", "pillow"), load)
+
+
+def _load_vgg(name: str, given: Path | None, sha256: str, device: str) -> Describe:
+    import torchvision
+
+    path = pretrained.resolve(name, given).path  # perhaps on another host, with a cache of its own
+    state = weights.load_state(path, sha256)
+    with torch.device("meta"):  # the classifier, 494 MB, is never made
+        network = getattr(torchvision.models, name)(weights=None).features
+    network.to_empty(device="cpu")
+    features = {key.removeprefix("features."): value for key, value in state.items() if key.startswith("features.")}
+    try:
+        load_strictly(network, _counters(network) | features, f"torchvision's {name}")
+    except WeightsError as error:
+        raise WeightsError(f"{path}: {error}") from error
+    preset = torchvision.models.get_weight(pretrained.TORCHVISION[name]).transforms()
+    return _Network(network, preset, torch.flatten, device)
+
+
+def _counters(network: nn.Module) -> dict[str, Tensor]:
+    """How many batches were seen in training: files older than torch 0.4.1 do not say, and evaluation does not ask."""
+    return {key: torch.tensor(0) for key in network.state_dict() if key.endswith("num_batches_tracked")}
+
+
+def _clip(name: str, given: Path | None, device: str) -> Embedding:
+    from pipelines import clip_models  # the import takes seconds
+
+    model = clip_models.find(name.removeprefix(CLIP), given)
+    facts = model.provenance | {"values": "the tower's output, divided by its length", "device": _kind(device)}
+    facts["preprocessing"] = f"{_CENTRE}; {facts['preprocessing']}"
+    load = partial(_load_clip, name.removeprefix(CLIP), given, model.found.sha256, device)
+    return _Lazy(name, facts | _libraries("torch", "torchvision", "pillow", "open_clip_torch", "timm"), load)
+
+
+def _load_clip(model_name: str, given: Path | None, sha256: str, device: str) -> Describe:
+    from pipelines import clip_models
+
+    model = clip_models.find(model_name, given)
+    weights.local_file(model.found.path, sha256)
+    return _Network(model.load(), model.transform, _unit, device)
+
+
+def _unit(output: Tensor | tuple[Tensor, ...]) -> Tensor:
+    pooled = output if isinstance(output, Tensor) else output[0]
+    return nn.functional.normalize(pooled, dim=-1).flatten()
+
+
+class _Network:
+    """A network on its device, and what is done before and after it."""
+
+    def __init__(
+        self, network: nn.Module, prepare: Callable[[Any], Tensor], finish: Callable[[Any], Tensor], device: str
+    ) -> None:
+        self.device = _usable(device)
+        self.network, self.prepare, self.finish = network.eval().to(self.device), prepare, finish
+        # One image at a time on a GPU: its memory is for one, and threads decode and resize meanwhile.
+        self.alone = threading.Lock() if self.device.type == "cuda" else nullcontext()
+
+    def __call__(self, pixels: Pixels) -> Vector:
+        batch = self.prepare(Image.fromarray(_central(pixels))).unsqueeze(0)
+        with self.alone, torch.inference_mode():
+            return self.finish(self.network(batch.to(self.device))).float().cpu().numpy()
+
+
+def _central(pixels: Pixels) -> Pixels:
+    """Without the ends of an image that is very long: networks see its centre, but all of it would be enlarged."""
+    longest = LONGEST * min(pixels.shape[:2])
+    top, left = (max(side - longest, 0) // 2 for side in pixels.shape[:2])
+    return pixels[top : top + longest, left : left + longest]
+
+
+def _usable(name: str) -> torch.device:
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:
+        reason = textwrap.shorten(str(error), 80, placeholder=" ...")
+        text = f"execution.device: {name!r} cannot be used ({reason}); use 'cpu' or 'cuda:0'"
+        raise DiscernError(text) from error
+    # Otherwise convolutions on many GPUs round what is called float32 to 10 bits.
+    torch.backends.cudnn.allow_tf32 = False
+    return torch.device(name)
+
+
+def _kind(device: str) -> str:
+    """A GPU and a CPU round differently."""
+    return device.partition(":")[0]
+
+
+def _libraries(*names: str) -> dict[str, Any]:
+    return {"libraries": {name: metadata.version(name) for name in names}}
