@@ -59,7 +59,7 @@ class Model:
             "quick_gelu": self.quick_gelu,
             "preprocessing": f"resized to {image.pop('size')}, as open_clip does with "
             + ", ".join(f"{key} {value}" for key, value in image.items()),
-            "weights": self.found.provenance,
+            "weights": [self.found.provenance],
         }
 
     @property

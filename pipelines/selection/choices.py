@@ -107,7 +107,7 @@ def choose(
         aggregate=settings.aggregate,
         reuse_limit=settings.reuse_limit,
     )
-    rows = []
+    rows: list[dict[str, Any]] = []
     for pair in range(len(new.pairs)):
         rows += _explain(new, settings, MAD, pair, chosen.indices[pair], chosen.semantics[pair])
         drawn = _draw(new, pair, set(chosen.indices[pair].tolist()), settings.random_per_pair, seed)

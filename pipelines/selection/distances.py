@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pipelines import full_reference, pretrained, weights
+from pipelines import devices, full_reference, pretrained, weights
 from pipelines.errors import DiscernError
 from pipelines.full_reference import FullReferenceMetric
 from pipelines.images import Pixels
@@ -33,6 +33,8 @@ from pipelines.super_resolution.state_dict import load_strictly
 Pairs = Sequence[tuple[int, int]]
 # The distances of some pairs of images, in their order.
 Measure = Callable[[Sequence[Pixels], Pairs], Sequence[float]]
+Pairwise = Callable[[Sequence[Pixels]], NDArray[np.float64]]
+Score = Callable[[torch.Tensor, torch.Tensor], float]
 
 
 @dataclass(frozen=True)
@@ -169,7 +171,7 @@ def _measure(name: str, found: tuple[Found, ...], device: str) -> Measure:
         return _BothWays(Lazy(partial(installed_metrics.load, name, device)))
     if name == "dists":
         vgg, alpha_beta = found
-        return _AllAtOnce(Lazy(partial(Dists.from_files, vgg.path, alpha_beta.path, device=device)))
+        return _AllAtOnce(Lazy(partial(_load_dists, vgg, alpha_beta, device)))
     if name in _TRUNKS:
         return _OneWay(Lazy(partial(_load_lpips, name, found[0], device)))
     return root_mean_square if name == "psnr" else _Departure(full_reference.get(name))
@@ -195,16 +197,13 @@ class _Departure:
 class _AllAtOnce:
     """DISTS: one pass of the network for each image that is in some pair."""
 
-    dists: Lazy[Dists]
+    pairwise: Lazy[Pairwise]
 
     def __call__(self, images: Sequence[Pixels], pairs: Pairs) -> list[float]:
         used = sorted({index for pair in pairs for index in pair})
         place = {index: number for number, index in enumerate(used)}
-        distances = self.dists.get().pairwise([images[index] for index in used])
+        distances = self.pairwise.get()([images[index] for index in used])
         return [float(distances[place[i], place[j]]) for i, j in pairs]
-
-
-Score = Callable[[torch.Tensor, torch.Tensor], float]
 
 
 @dataclass(frozen=True)
@@ -234,6 +233,17 @@ class _BothWays:
         return [(departure(i, j) + departure(j, i)) / 2 for i, j in pairs]
 
 
+def _load_dists(vgg: Found, alpha_beta: Found, device: str) -> Pairwise:
+    place = devices.usable(device)
+    dists, turn = Dists.from_files(vgg.path, alpha_beta.path, device=device), devices.turn(place)
+
+    def pairwise(images: Sequence[Pixels]) -> NDArray[np.float64]:
+        with turn:
+            return dists.pairwise(images)
+
+    return pairwise
+
+
 def _load_lpips(name: str, trunk: Found, device: str) -> Score:
     """LPIPS v0.1 (Zhang et al. 2018) with the linear layers that its package carries, on the given trunk."""
     import lpips
@@ -246,11 +256,12 @@ def _load_lpips(name: str, trunk: Found, device: str) -> Score:
     layers = {key: f"features.{key.partition('.')[2]}" for key in network.net.state_dict()}
     known = {key: state[layer] for key, layer in layers.items() if layer in state}
     load_strictly(network.net, known, f"{trunk.name}, in {trunk.path}")
-    network = network.to(device).eval()
+    place = devices.usable(device)
+    network, turn = network.to(place).eval(), devices.turn(place)
 
     def score(image: torch.Tensor, reference: torch.Tensor) -> float:
-        with torch.inference_mode():
-            return float(network(image.to(device), reference.to(device), normalize=True))
+        with turn, torch.inference_mode():
+            return float(network(image.to(place), reference.to(place), normalize=True))
 
     return score
 

@@ -83,6 +83,6 @@ def _unit(vectors: Floats) -> Floats:
 
 
 def _cosine(a: Floats, b: Floats) -> float:
-    a, b = a.astype(np.float64), b.astype(np.float64)
-    lengths = float(np.linalg.norm(a) * np.linalg.norm(b))
-    return float(a @ b) / lengths if lengths > 0 else -1.0
+    one, other = a.astype(np.float64), b.astype(np.float64)
+    lengths = float(np.linalg.norm(one) * np.linalg.norm(other))
+    return float(one @ other) / lengths if lengths > 0 else -1.0

@@ -13,11 +13,8 @@ theirs is at most 4 / d.
 
 import hashlib
 import json
-import textwrap
-import threading
 from collections.abc import Callable
-from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from importlib import metadata
 from pathlib import Path
@@ -30,9 +27,10 @@ from PIL import Image
 from skimage.feature import hog
 from torch import Tensor, nn
 
-from pipelines import pretrained, weights
+from pipelines import devices, pretrained, weights
 from pipelines.errors import DiscernError, WeightsError
 from pipelines.images import Pixels
+from pipelines.lazy import Lazy
 from pipelines.study import Weights
 from pipelines.super_resolution.state_dict import load_strictly
 
@@ -98,7 +96,8 @@ def get(name: str, weights: Weights = _NO_FILES, device: str = "cpu") -> Embeddi
         DiscernError: there is no embedding of that name.
     """
     if name == "colour_gradient":
-        return _Lazy(name, _COLOUR_GRADIENT | _libraries("numpy", "pillow", "scikit-image"), _colour_gradient)
+        facts = _COLOUR_GRADIENT | _libraries("numpy", "pillow", "scikit-image")
+        return _Embedding(name, facts, Lazy(_colour_gradient))
     if name in VGG:
         return _vgg(name, getattr(weights, name), device)
     if name.startswith(CLIP) and name != CLIP:
@@ -107,18 +106,17 @@ def get(name: str, weights: Weights = _NO_FILES, device: str = "cpu") -> Embeddi
 
 
 @dataclass(frozen=True)
-class _Lazy:
+class _Embedding:
     """An embedding; see `Embedding`.
 
     Attributes:
         facts: its provenance, apart from its name.
-        load: makes what computes it.
+        describe: what computes it.
     """
 
     name: str
     facts: dict[str, Any]
-    load: Callable[[], Describe]
-    _state: "_State" = field(default_factory=lambda: _State(), init=False, repr=False, compare=False)
+    describe: Lazy[Describe]
 
     @property
     def provenance(self) -> dict[str, Any]:
@@ -127,29 +125,15 @@ class _Lazy:
     @property
     def fingerprint(self) -> str:
         facts = self.provenance
-        if "weights" in facts:  # the rest of it follows from the hash, or is another on every host
-            facts["weights"] = facts["weights"]["sha256"]
+        # The rest of the weights' facts follows from the hash, or is another on every host.
+        facts["weights"] = [one["sha256"] for one in facts.get("weights", [])]
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
     def __call__(self, pixels: Pixels) -> Vector:
-        with self._state.loading:
-            if self._state.describe is None:
-                self._state.describe = self.load()
-        vector = self._state.describe(pixels)
+        vector = self.describe.get()(pixels)
         if not np.isfinite(vector).all():
             raise DiscernError(f"{self.name}: the embedding of an image is not finite; use other weights")
         return vector
-
-
-class _State:
-    """What is loaded; it stays behind when an embedding is sent to another process."""
-
-    def __init__(self) -> None:
-        self.loading = threading.Lock()
-        self.describe: Describe | None = None
-
-    def __reduce__(self) -> "tuple[type[_State], tuple[()]]":
-        return _State, ()
 
 
 def colour_gradient(pixels: Pixels) -> Vector:
@@ -183,11 +167,11 @@ def _vgg(name: str, given: Path | None, device: str) -> Embedding:
     facts = {
         "preprocessing": f"{_CENTRE}; short side to 256 (bilinear), central 224 x 224, ImageNet mean and sd",
         "values": "the 512 x 7 x 7 feature map after the last max-pool",
-        "weights": found.provenance,
+        "weights": [found.provenance],
         "device": _kind(device),
     }
     load = partial(_load_vgg, name, given, found.sha256, device)
-    return _Lazy(name, facts | _libraries("torch", "torchvision", "pillow"), load)
+    return _Embedding(name, facts | _libraries("torch", "torchvision", "pillow"), Lazy(load))
 
 
 def _load_vgg(name: str, given: Path | None, sha256: str, device: str) -> Describe:
@@ -219,7 +203,8 @@ def _clip(name: str, given: Path | None, device: str) -> Embedding:
     facts = model.provenance | {"values": "the tower's output, divided by its length", "device": _kind(device)}
     facts["preprocessing"] = f"{_CENTRE}; {facts['preprocessing']}"
     load = partial(_load_clip, name.removeprefix(CLIP), given, model.found.sha256, device)
-    return _Lazy(name, facts | _libraries("torch", "torchvision", "pillow", "open_clip_torch", "timm"), load)
+    libraries = _libraries("torch", "torchvision", "pillow", "open_clip_torch", "timm")
+    return _Embedding(name, facts | libraries, Lazy(load))
 
 
 def _load_clip(model_name: str, given: Path | None, sha256: str, device: str) -> Describe:
@@ -241,14 +226,13 @@ class _Network:
     def __init__(
         self, network: nn.Module, prepare: Callable[[Any], Tensor], finish: Callable[[Any], Tensor], device: str
     ) -> None:
-        self.device = _usable(device)
+        self.device = devices.usable(device)
         self.network, self.prepare, self.finish = network.eval().to(self.device), prepare, finish
-        # One image at a time on a GPU: its memory is for one, and threads decode and resize meanwhile.
-        self.alone = threading.Lock() if self.device.type == "cuda" else nullcontext()
+        self.turn = devices.turn(self.device)  # threads decode and resize meanwhile
 
     def __call__(self, pixels: Pixels) -> Vector:
         batch = self.prepare(Image.fromarray(_central(pixels))).unsqueeze(0)
-        with self.alone, torch.inference_mode():
+        with self.turn, torch.inference_mode():
             return self.finish(self.network(batch.to(self.device))).float().cpu().numpy()
 
 
@@ -257,18 +241,6 @@ def _central(pixels: Pixels) -> Pixels:
     longest = LONGEST * min(pixels.shape[:2])
     top, left = (max(side - longest, 0) // 2 for side in pixels.shape[:2])
     return pixels[top : top + longest, left : left + longest]
-
-
-def _usable(name: str) -> torch.device:
-    try:
-        torch.empty(0, device=name)
-    except (RuntimeError, AssertionError) as error:
-        reason = textwrap.shorten(str(error), 80, placeholder=" ...")
-        text = f"execution.device: {name!r} cannot be used ({reason}); use 'cpu' or 'cuda:0'"
-        raise DiscernError(text) from error
-    # Otherwise convolutions on many GPUs round what is called float32 to 10 bits.
-    torch.backends.cudnn.allow_tf32 = False
-    return torch.device(name)
 
 
 def _kind(device: str) -> str:

@@ -113,7 +113,7 @@ def run(study: Study, workspace: Workspace, progress: Progress = silent) -> Repo
         kept = _kept(study, measures, table.read(), facts)
         embeddings = _embeddings(workspace, measures.embedding, candidates)
         chosen = choices.choose(candidates, embeddings, study.selection, seed=study.seed, kept=kept, progress=progress)
-        table.replace(kept.to_dict("records") + chosen.rows)
+        table.replace([*_rows(kept), *chosen.rows])
         facts = _facts(study, measures, inputs, chosen, _alike(candidates, embeddings), problems, facts)
         workspace.write_provenance("selection", facts | {"seconds": round(time.monotonic() - started, 3)})
     return _report(table.read(), facts, new=new, problems=problems)
@@ -175,6 +175,10 @@ def _kept(study: Study, measures: _Measures, rows: pd.DataFrame, previous: dict[
                 f"({_hashes(previous[key])}); put those back, or remove selection.anchors to select all pairs anew"
             )
     return kept
+
+
+def _rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    return [{str(key): value for key, value in row.items()} for row in frame.to_dict("records")]
 
 
 def _hashes(measure: dict[str, Any]) -> str:

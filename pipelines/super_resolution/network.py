@@ -3,7 +3,6 @@
 When memory runs out, the tile is halved and the image is done again; what was used is recorded with each output.
 """
 
-import textwrap
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,7 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from pipelines import memory
+from pipelines import devices, memory
 from pipelines.errors import DiscernError
 from pipelines.images import Pixels
 from pipelines.super_resolution import tiling
@@ -165,7 +164,7 @@ class Network:
     def _ready(self) -> "tuple[Loaded, str]":
         with self._state.loading:
             if self._state.loaded is None:
-                device = _usable_device(self.settings.device)
+                device = devices.usable(self.settings.device)
                 try:
                     self._state.loaded = self._load_on(device)
                 except _FAILURES as error:
@@ -178,8 +177,6 @@ class Network:
             return self._state.loaded
 
     def _load_on(self, device: torch.device) -> "tuple[Loaded, str]":
-        # Otherwise convolutions on many GPUs round what is called float32 to 10 bits.
-        torch.backends.cudnn.allow_tf32 = False
         loaded = self.load()
         while True:
             precision = choose_precision(self.settings.precision, loaded.half, device, self.id)
@@ -255,17 +252,6 @@ def _is_out_of_memory(error: Exception) -> bool:
 def _reason(error: Exception) -> str:
     """The first line of a message; those of torch go on with advice to programmers."""
     return next(iter(str(error).splitlines()), type(error).__name__)
-
-
-def _usable_device(name: str) -> torch.device:
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = textwrap.shorten(_reason(error), 80, placeholder=" ...")
-        text = f"execution.device: {name!r} cannot be used ({reason}); use 'cpu' or 'cuda:0'"
-        raise DiscernError(text) from error
-    return device
 
 
 @contextmanager

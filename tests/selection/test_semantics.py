@@ -276,7 +276,7 @@ def test_clip_is_what_open_clip_says(architectures: dict[str, Path], name: str) 
     assert np.linalg.norm(vector) == pytest.approx(1, abs=1e-5)
     np.testing.assert_allclose(vector, as_open_clip_does(name, architectures[name], pixels), atol=1e-6)
     assert embed.provenance["quick_gelu"] is (name == "tiny-quickgelu")
-    assert embed.provenance["weights"]["published"] is False
+    assert embed.provenance["weights"][0]["published"] is False
 
 
 def test_clip_reads_safetensors_and_an_image_tower_alone(architectures: dict[str, Path], tmp_path: Path) -> None:
@@ -324,9 +324,9 @@ def test_a_file_whose_hash_is_published_is_recognised(
     digest = hashlib.sha256(architectures["tiny-quickgelu"].read_bytes()).hexdigest()
     publish(monkeypatch, "tiny", laion=tag(), published=tag(url=address.format(digest), quick_gelu=True))
     known = semantics.get("clip:tiny", Weights(clip=architectures["tiny-quickgelu"])).provenance
-    assert (known["tag"], known["quick_gelu"], known["weights"]["published"]) == ("published", True, True)
+    assert (known["tag"], known["quick_gelu"], known["weights"][0]["published"]) == ("published", True, True)
     unknown = semantics.get("clip:tiny", Weights(clip=tmp_path / "a.safetensors")).provenance
-    assert (unknown["tag"], unknown["quick_gelu"], unknown["weights"]["published"]) == (None, False, False)
+    assert (unknown["tag"], unknown["quick_gelu"], unknown["weights"][0]["published"]) == (None, False, False)
     text = refusal("clip:tiny/laion", Weights(clip=architectures["tiny-quickgelu"]))
     assert "these are the weights 'published', not 'laion'" in text
 
@@ -384,7 +384,7 @@ def test_the_cache_of_the_hub_is_used(
         safetensors.torch.save_file(state, kept)
     embed = semantics.get(name)
     digest = hashlib.sha256(kept.read_bytes()).hexdigest()
-    assert embed.provenance["weights"] == {
+    assert embed.provenance["weights"][0] == {
         "name": "clip:tiny/openai",
         "path": str(kept),
         "sha256": digest,
@@ -571,7 +571,7 @@ def test_fingerprints_of_different_embeddings_differ(vgg: Weights) -> None:
 def test_finding_an_embedding_loads_no_network(vgg: Weights, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pipelines.weights.load_state", None)
     embed = semantics.get("vgg16", vgg)
-    assert embed.provenance["weights"] == pretrained.resolve("vgg16", vgg.vgg16).provenance
+    assert embed.provenance["weights"] == [pretrained.resolve("vgg16", vgg.vgg16).provenance]
     with pytest.raises(TypeError):
         embed(textured(0))
 
