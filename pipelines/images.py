@@ -176,6 +176,26 @@ def pixel_hash(pixels: Pixels) -> str:
     return digest.hexdigest()
 
 
+def resize_short_side(pixels: Pixels, side: int) -> Pixels:
+    """Shrink an image so that its short side has this many pixels, as DISTS and others expect of large images.
+
+    Bilinear with antialiasing, the long side rounded down, as torchvision's `resize` does it with Pillow.
+
+    Args:
+        pixels: (height, width, 3) uint8.
+        side: in pixels.
+
+    Returns:
+        (height, width, 3) uint8; the same array if its short side is no longer than this: nothing is enlarged.
+    """
+    height, width = pixels.shape[:2]
+    short = min(height, width)
+    if short <= side:
+        return pixels
+    size = (int(side * width / short), int(side * height / short))
+    return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR)).copy()
+
+
 def decode_bytes(content: bytes) -> Pixels:
     """The pixels, (height, width, 3) uint8, of a file that `encode_png` made.
 

@@ -349,3 +349,23 @@ def test_what_was_encoded_is_decoded_again_from_its_bytes() -> None:
 def test_bytes_that_are_no_image_are_refused() -> None:
     with pytest.raises(images.ImageError, match="not an image"):
         images.decode_bytes(b"no image")
+
+
+@pytest.mark.parametrize(("size", "expected"), [((60, 91), (40, 60)), ((91, 60), (60, 40)), ((80, 80), (40, 40))])
+def test_a_short_side_shrinks_to_what_is_asked_for(size: tuple[int, int], expected: tuple[int, int]) -> None:
+    resized = images.resize_short_side(textured(0, *size), 40)
+    assert resized.shape == (*expected, 3)
+    assert resized.dtype == np.uint8
+
+
+def test_shrinking_averages_over_all_pixels() -> None:
+    stripes = np.zeros((64, 64, 3), dtype=np.uint8)
+    stripes[:, ::2] = 200
+    inner = images.resize_short_side(stripes, 16)[:, 2:-2].astype(int)
+    assert np.abs(inner - 100).max() <= 2
+
+
+@pytest.mark.parametrize("side", [40, 41, 1000])
+def test_an_image_is_never_enlarged(side: int) -> None:
+    pixels = textured(0, 40, 50)
+    assert images.resize_short_side(pixels, side) is pixels

@@ -43,7 +43,9 @@ class Network:
         ]
         window = np.hanning(5)[1:-1]
         self._window = torch.from_numpy(np.outer(window, window) / window.sum() ** 2).to(device, dtype)
-        self._mean, self._std = (torch.tensor(values).to(device, dtype).view(1, 3, 1, 1) for values in (_MEAN, _STD))
+        self._mean, self._std = (
+            torch.tensor(values, dtype=dtype, device=device).view(1, 3, 1, 1) for values in (_MEAN, _STD)
+        )
 
     def levels(self, maps: Tensor, stages: Iterable[int]) -> Iterator[Tensor]:
         """What stages in a row give, one after the other.
