@@ -146,6 +146,12 @@ def test_many_tiles_give_exactly_what_the_whole_gives() -> None:
     np.testing.assert_allclose(found, EXACT.pairwise(made), rtol=0, atol=1e-12)
 
 
+def test_tiles_of_the_last_stage_do_not_matter_either() -> None:
+    made = outputs(2, 11, 170)  # so long that there is more than the halo on both sides of a tile
+    found = Dists(VGG, WEIGHTS, tile=8).pairwise(made)
+    np.testing.assert_allclose(found, SINGLE.pairwise(made), rtol=0, atol=1e-6)
+
+
 def test_identical_images_are_at_zero_and_worse_ones_farther_away() -> None:
     original = textured(3, 64, 64)
     distances = SINGLE.pairwise([original, original.copy(), blur(original, 0.5), blur(original, 2.0)])
