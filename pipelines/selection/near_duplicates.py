@@ -78,7 +78,7 @@ def _projected(vectors: Floats, centre: Floats) -> Floats:
 def _unit(vectors: Floats) -> Floats:
     """Rows of length 1; those of length 0 stay so."""
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    unit: Floats = vectors / np.where(lengths > 0, lengths, 1)
+    unit: Floats = (vectors / np.where(lengths > 0, lengths, 1)).astype(np.float32, copy=False)
     return unit
 
 
