@@ -137,7 +137,8 @@ def figures(
 
 @commands.command()
 def rank(
-    votes: Annotated[Path, typer.Argument(help="A vote table (CSV): winner,loser[,image][,subject], and others.")],
+    votes: Annotated[Path, typer.Argument(help="Votes (CSV): winner,loser[,image][,subject][,group], and others.")],
+    group: Annotated[str | None, typer.Option(help="Rank the votes of this group alone; all by default.")] = None,
     ridge: Annotated[float, typer.Option(help="Fit the posterior mode under N(0, 1/ridge).", show_default=True)] = 0.0,
     level: Annotated[float, typer.Option(help="Confidence of the intervals.")] = 0.95,
     votes_per_pair: Annotated[
@@ -150,7 +151,8 @@ def rank(
     from pipelines.ranking import stage, tables
     from pipelines.workspace import write_json
 
-    ranking = stage.rank(tables.read(votes, votes_per_pair=votes_per_pair), ridge=ridge, level=level)
+    table = tables.read(votes, votes_per_pair=votes_per_pair)
+    ranking = stage.rank(table, group=group, ridge=ridge, level=level)
     console.out.print(rankings.table(ranking, console.out.width, ascii_only=console.out.options.ascii_only))
     console.out.print()
     for line in rankings.footnotes(ranking):

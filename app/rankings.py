@@ -38,8 +38,9 @@ def table(ranking: Ranking, width: int, *, ascii_only: bool = False) -> Table:
 def footnotes(ranking: Ranking) -> list[str]:
     """What a reader must know beside the table."""
     fit = ranking.fit
+    of_group = "" if ranking.group is None else f" of group {ranking.group}"
     lines = [
-        f"{ranking.votes} votes; intervals clustered by {ranking.covariance.clusters}",
+        f"{ranking.votes} votes{of_group}; intervals clustered by {ranking.covariance.clusters}",
         f"log-likelihood {fit.log_likelihood:.4f}, "
         f"G2 {fit.deviance:.1f} on {fit.degrees_of_freedom} degrees of freedom",
     ]
@@ -47,6 +48,9 @@ def footnotes(ranking: Ranking) -> list[str]:
         lines[-1] += f" (p = {fit.p_value:.2g}, taking votes as independent)"
     if ranking.covariance.too_few_clusters:
         lines.append(f"too few clusters for {len(fit.methods)} methods: do not rely on the intervals")
+    by_group = ranking.votes_by_group or {}
+    if len(by_group) > 1:
+        lines.append("votes by group: " + ", ".join(f"{group} {number}" for group, number in by_group.items()))
     if fit.ridge > 0:
         lines.append(f"ridge {fit.ridge:g}: scores are drawn towards 0")
     if ranking.simulated:

@@ -117,6 +117,7 @@ def simulate_votes(study: Study, workspace: Workspace, directory: Path, progress
         images=stems,
         population=POPULATION,
         subjects=[f"simulated-{number:02d}" for number in range(1, SUBJECTS + 1)],
+        groups=pairs["group"].tolist(),
         seed=study.seed,
     )
 

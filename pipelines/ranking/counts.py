@@ -26,6 +26,8 @@ class Votes:
         image: (n,) int64, indices into `images`, or None.
         subjects: names of the people, or None.
         subject: (n,) int64, indices into `subjects`, or None.
+        groups: names of the groups that the voted pairs were selected in, such as mad and random, or None.
+        group: (n,) int64, indices into `groups`, or None.
         simulated: whether the subjects are simulated; never true of some votes only.
 
     Raises:
@@ -40,6 +42,8 @@ class Votes:
     image: Integers | None = None
     subjects: tuple[str, ...] | None = None
     subject: Integers | None = None
+    groups: tuple[str, ...] | None = None
+    group: Integers | None = None
     simulated: bool = False
 
     def __post_init__(self) -> None:
@@ -47,6 +51,7 @@ class Votes:
         _check_indices("loser", self.loser, self.methods, len(self.winner))
         _check_optional("image", self.image, self.images, len(self.winner))
         _check_optional("subject", self.subject, self.subjects, len(self.winner))
+        _check_optional("group", self.group, self.groups, len(self.winner))
         _check_integers("count", self.count, len(self.winner))
         _refuse_rows("count must be at least 1", self.count < 1, self.count)
         _refuse_rows(
@@ -103,7 +108,30 @@ def subset(votes: Votes, mask: NDArray[np.bool_]) -> Votes:
         count=votes.count[mask],
         image=None if votes.image is None else votes.image[mask],
         subject=None if votes.subject is None else votes.subject[mask],
+        group=None if votes.group is None else votes.group[mask],
     )
+
+
+def of_group(votes: Votes, name: str) -> Votes:
+    """The votes on the pairs of one group; all names stay.
+
+    Raises:
+        DiscernError: the votes name no groups, or not this one.
+    """
+    if votes.group is None or votes.groups is None:
+        raise DiscernError(f"group {name!r}: these votes name no groups; give a table with the column group")
+    if name not in votes.groups:
+        raise DiscernError(f"group {name!r}: there is none of this name; the groups are {', '.join(votes.groups)}")
+    return subset(votes, votes.group == votes.groups.index(name))
+
+
+def votes_by_group(votes: Votes) -> dict[str, int] | None:
+    """How many votes each group has, groups without votes left out; None where the votes name no groups."""
+    if votes.group is None or votes.groups is None:
+        return None
+    numbers = np.zeros(len(votes.groups), dtype=np.int64)
+    np.add.at(numbers, votes.group, votes.count)
+    return {name: number for name, number in zip(votes.groups, numbers.tolist(), strict=True) if number}
 
 
 def pairs(votes: Votes) -> PairTallies:

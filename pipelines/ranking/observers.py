@@ -147,6 +147,7 @@ def simulate(
     methods: Sequence[str],
     images: Sequence[str],
     subjects: Sequence[str],
+    groups: Sequence[str] | None = None,
     population: Population | None = None,
     seed: int = 0,
 ) -> Votes:
@@ -159,6 +160,7 @@ def simulate(
         methods: N names.
         images: I names.
         subjects: S names.
+        groups: of each pair, the name of the group that it was selected in; P names, or None where that is not known.
         population: what the subjects are drawn from; `Population()` by default.
         seed: the same seed gives the same votes.
 
@@ -166,10 +168,11 @@ def simulate(
         S x P votes marked as simulated, subject by subject.
 
     Raises:
-        DiscernError: shapes that do not fit, quality that is not finite, or indices outside their range.
+        DiscernError: shapes or groups that do not fit, quality that is not finite, or indices outside their range.
     """
     values = _valid_quality(quality, len(images), len(methods))
     image, first, second = _valid_pairs(pairs, len(images), len(methods)).T
+    names, group = _indexed(groups, len(image), len(subjects))
     random = np.random.default_rng(seed)
     observers = draw(population or Population(), len(subjects), len(methods), random)
     on_left = first_is_left(len(image), len(subjects), random)
@@ -185,8 +188,22 @@ def simulate(
         image=shown,
         subjects=tuple(subjects),
         subject=subject,
+        groups=names,
+        group=group,
         simulated=True,
     )
+
+
+def _indexed(
+    groups: Sequence[str] | None, pairs: int, subjects: int
+) -> tuple[tuple[str, ...], Integers] | tuple[None, None]:
+    """The groups' names, sorted, and the index of each vote's group among them."""
+    if groups is None:
+        return None, None
+    if len(groups) != pairs:
+        raise DiscernError(f"groups must name one for each of {pairs} pairs, got {len(groups)}")
+    names = sorted(set(groups))
+    return tuple(names), np.tile(np.array([names.index(name) for name in groups], dtype=np.int64), subjects)
 
 
 def _valid_quality(quality: ArrayLike, images: int, methods: int) -> Floats:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from pipelines.ranking import intervals, thurstone
-from pipelines.ranking.counts import Votes, count_matrix, number_of_votes
+from pipelines.ranking.counts import Votes, count_matrix, number_of_votes, of_group, votes_by_group
 from pipelines.ranking.intervals import Intervals, RobustCovariance
 from pipelines.ranking.thurstone import ThurstoneFit
 
@@ -21,6 +21,8 @@ class Ranking:
         intervals: of scores and ranks, at `level`.
         level: confidence, in (0, 1).
         votes: how many.
+        group: the group of image pairs whose votes these are; None where all were taken.
+        votes_by_group: how many of the votes each group has; None where the votes name no groups.
         simulated: whether they come from simulated subjects.
     """
 
@@ -29,6 +31,8 @@ class Ranking:
     intervals: Intervals
     level: float
     votes: int
+    group: str | None
+    votes_by_group: dict[str, int] | None
     simulated: bool
 
     @property
@@ -54,6 +58,8 @@ class Ranking:
             "level": self.level,
             "clusters": self.covariance.clusters,
             "votes": self.votes,
+            "group": self.group,
+            "votes_by_group": self.votes_by_group,
             "simulated": self.simulated,
             "log_likelihood": self.fit.log_likelihood,
             "deviance": self.fit.deviance,
@@ -63,19 +69,30 @@ class Ranking:
         }
 
 
-def rank(votes: Votes, *, ridge: float = 0.0, level: float = 0.95) -> Ranking:
+def rank(votes: Votes, *, group: str | None = None, ridge: float = 0.0, level: float = 0.95) -> Ranking:
     """Fit Eq. (2) to votes and say how sure it is.
 
     Args:
         votes: by whatever subjects and images they name, the intervals are clustered.
+        group: rank the votes on the image pairs of this group alone; by default, all of them.
         ridge: see `thurstone.fit`; 0 is maximum likelihood.
         level: confidence of the intervals, in (0, 1).
 
     Raises:
         NotIdentifiableError: some methods cannot be compared.
-        DiscernError: there are no votes, or an argument is out of range.
+        DiscernError: there are no votes, none of such a group, or an argument is out of range.
     """
+    votes = votes if group is None else of_group(votes, group)
     fit = thurstone.fit(count_matrix(votes), methods=votes.methods, ridge=ridge)
     covariance = intervals.two_way_covariance(votes, fit)
     spread = intervals.intervals(fit.scores, covariance, level=level)
-    return Ranking(fit, covariance, spread, level, number_of_votes(votes), votes.simulated)
+    return Ranking(
+        fit=fit,
+        covariance=covariance,
+        intervals=spread,
+        level=level,
+        votes=number_of_votes(votes),
+        group=group,
+        votes_by_group=votes_by_group(votes),
+        simulated=votes.simulated,
+    )

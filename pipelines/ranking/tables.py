@@ -1,12 +1,13 @@
 """Tables of votes as CSV files, in three layouts that are told apart by their header.
 
-- plain: `winner,loser` and, where known, `image`, `subject` and `simulated` (true or false); one row for each vote.
-- shares: RealSR-1K's `name1_column,name2_column,score1_column,score2_column`, one row for each image pair: file names
-  `<image>_<method>.png`, split at the last underscore, and the shares of the votes.
+- plain: `winner,loser` and, where known, `image`, `subject`, `group` and `simulated` (true or false); one row for each
+  vote.
+- shares: RealSR-1K's `name1_column,name2_column,score1_column,score2_column` and, where known, `group`; one row for
+  each image pair: file names `<image>_<method>.png`, split at the last underscore, and the shares of the votes.
 - trials: pwcmp's `observer,scene,condition_A,condition_B,is_A_selected`; the scene is the image.
 
-Other columns are ignored. White space around a value is not part of it. Names come back sorted, so that the order of
-rows changes nothing.
+Other columns are ignored, and so is a group that is empty in every row. White space around a value is not part of it.
+Names come back sorted, so that the order of rows changes nothing.
 """
 
 import csv
@@ -61,7 +62,7 @@ def read(path: Path, *, votes_per_pair: int | None = None) -> Votes:
 def write(path: Path, votes: Votes) -> None:
     """Write votes in the plain layout, a row for each vote, so that the file is complete or not there.
 
-    What is read back has the same votes in the same order; names of methods, images or subjects without votes are gone.
+    What is read back has the same votes in the same order; names without votes are gone.
 
     Raises:
         DiscernError: there are no votes, or the file cannot be written.
@@ -73,6 +74,8 @@ def write(path: Path, votes: Votes) -> None:
         columns["image"] = _names(votes.images, votes.image)
     if votes.subject is not None and votes.subjects is not None:
         columns["subject"] = _names(votes.subjects, votes.subject)
+    if votes.group is not None and votes.groups is not None:
+        columns["group"] = _names(votes.groups, votes.group)
     columns["simulated"] = ["true" if votes.simulated else "false"] * len(votes.winner)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -120,8 +123,17 @@ def _plain(path: Path, table: pd.DataFrame) -> Votes:
         loser=table["loser"],
         image=table["image"] if "image" in known else None,
         subject=table["subject"] if "subject" in known else None,
+        group=_group(path, table),
         simulated=_simulated(path, table["simulated"]) if "simulated" in known else False,
     )
+
+
+def _group(path: Path, table: pd.DataFrame) -> "pd.Series[str] | None":
+    """The column of groups; None where there is none, or nothing stands in it."""
+    if "group" not in table.columns or (table["group"] == "").all():
+        return None
+    _require(path, table, ("group",))
+    return table["group"]
 
 
 def _simulated(path: Path, column: "pd.Series[str]") -> bool:
@@ -159,19 +171,23 @@ def _shares(path: Path, table: pd.DataFrame, votes_per_pair: int | None) -> Vote
     _refuse(path, table["score2_column"], wrong, "the two shares of a line must add up to 1")
     panel = _panel(path, shares, votes_per_pair)
     # Two rows for each line: the votes that the first one won, then those that the second one won.
-    order = np.tile([0, 1], len(table))
-    names = np.stack([first["method"], second["method"]], axis=1)[np.repeat(np.arange(len(table)), 2)]
+    row, order = np.repeat(np.arange(len(table)), 2), np.tile([0, 1], len(table))
+    names = np.stack([first["method"], second["method"]], axis=1)[row]
+    group = _group(path, table)
     long = pd.DataFrame(
         {
             "winner": names[np.arange(len(names)), order],
             "loser": names[np.arange(len(names)), 1 - order],
-            "image": np.repeat(first["image"].to_numpy(), 2),
+            "image": first["image"].to_numpy()[row],
+            "group": "" if group is None else group.to_numpy()[row],
             "count": np.rint(shares * panel).astype(np.int64).ravel(),
         },
-        index=np.repeat(table.index, 2),
+        index=table.index[row],
     )
     long = long[long["count"] > 0]
-    return _assemble(path, long, long["winner"], long["loser"], long["image"], count=long["count"].to_numpy())
+    named = None if group is None else long["group"]
+    count = long["count"].to_numpy()
+    return _assemble(path, long, long["winner"], long["loser"], long["image"], group=named, count=count)
 
 
 def _file_names(path: Path, column: "pd.Series[str]") -> pd.DataFrame:
@@ -211,6 +227,7 @@ def _assemble(
     image: "pd.Series[str] | None" = None,
     subject: "pd.Series[str] | None" = None,
     *,
+    group: "pd.Series[str] | None" = None,
     count: Integers | None = None,
     simulated: bool = False,
 ) -> Votes:
@@ -218,6 +235,7 @@ def _assemble(
     methods, both = _index(pd.concat([winner, loser]))
     images, shown = (None, None) if image is None else _index(image)
     subjects, voter = (None, None) if subject is None else _index(subject)
+    groups, selected = (None, None) if group is None else _index(group)
     try:
         return Votes(
             methods=methods,
@@ -228,6 +246,8 @@ def _assemble(
             image=shown,
             subjects=subjects,
             subject=voter,
+            groups=groups,
+            group=selected,
             simulated=simulated,
         )
     except DiscernError as error:

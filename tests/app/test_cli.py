@@ -245,6 +245,30 @@ def test_rank_of_the_released_votes_gives_the_published_scores(sample_data: Path
     assert (best["method"], round(best["score"], 4)) == ("SeeSR", 0.7439)
 
 
+def test_rank_of_a_group_ranks_its_votes_and_a_table_of_several_says_so(tmp_path: Path) -> None:
+    header, *rows = VOTES.splitlines()
+    exchanged = [",".join([row.split(",")[1], row.split(",")[0], *row.split(",")[2:]]) for row in rows]
+    lines = [f"{header},group", *(f"{row},mad" for row in rows), *(f"{row},random" for row in exchanged[:64])]
+    (tmp_path / "votes.csv").write_text("\n".join(lines) + "\n")
+    everything = discern("rank", tmp_path / "votes.csv", "--ridge", 0.1)
+    assert "160 votes; intervals clustered by" in everything.stdout
+    assert "votes by group: mad 96, random 64" in everything.stdout
+    orders = {}
+    for group, number in (("mad", 96), ("random", 64)):
+        result = discern("rank", tmp_path / "votes.csv", "--group", group, "--json", tmp_path / f"{group}.json")
+        assert result.returncode == 0, result.stderr
+        assert f"{number} votes of group {group}; intervals clustered by" in result.stdout
+        assert "votes by group" not in result.stdout
+        listing = json.loads((tmp_path / f"{group}.json").read_text())
+        assert (listing["group"], listing["votes_by_group"], listing["votes"]) == (group, {group: number}, number)
+        orders[group] = [row["method"] for row in listing["methods"]]
+    assert orders["mad"] == orders["random"][::-1] == ["c", "b", "a"]
+    refusal = refused(discern("rank", tmp_path / "votes.csv", "--group", "mid"))
+    assert "group 'mid': there is none of this name; the groups are mad, random" in refusal
+    (tmp_path / "votes.csv").write_text(VOTES)
+    assert "these votes name no groups" in refused(discern("rank", tmp_path / "votes.csv", "--group", "mad"))
+
+
 def test_score_refuses_what_is_not_a_model(tmp_path: Path) -> None:
     image = save(tmp_path / "image.png", textured(0))
     assert "not a model's folder" in refused(discern("score", tmp_path, image))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pipelines.errors import DiscernError
-from pipelines.ranking.counts import Votes, count_matrix, number_of_votes, pairs, subset
+from pipelines.ranking.counts import Votes, count_matrix, number_of_votes, of_group, pairs, subset, votes_by_group
 
 
 def make(**changes: Any) -> Votes:
@@ -19,6 +19,8 @@ def make(**changes: Any) -> Votes:
         "image": np.array([0, 0, 1, 1]),
         "subjects": ("p", "q"),
         "subject": np.array([0, 1, 0, 1]),
+        "groups": ("mad", "random"),
+        "group": np.array([0, 0, 1, 0]),
     }
     return Votes(**(fields | changes))
 
@@ -41,13 +43,15 @@ def test_subset_keeps_names_and_every_column() -> None:
     assert part.images == ("x", "y")
     assert part.image is not None
     assert part.subject is not None
-    columns = [part.winner, part.loser, part.count, part.image, part.subject]
-    assert [column.tolist() for column in columns] == [[1, 0], [0, 1], [2, 3], [0, 1], [1, 1]]
+    assert part.groups == ("mad", "random")
+    assert part.group is not None
+    columns = [part.winner, part.loser, part.count, part.image, part.subject, part.group]
+    assert [column.tolist() for column in columns] == [[1, 0], [0, 1], [2, 3], [0, 1], [1, 1], [0, 0]]
     assert part.simulated
 
 
-def test_subset_of_votes_without_images_or_subjects() -> None:
-    bare = make(images=None, image=None, subjects=None, subject=None)
+def test_subset_of_votes_without_images_subjects_or_groups() -> None:
+    bare = make(images=None, image=None, subjects=None, subject=None, groups=None, group=None)
     assert number_of_votes(subset(bare, np.zeros(4, dtype=np.bool_))) == 0
 
 
@@ -55,6 +59,29 @@ def test_subset_of_votes_without_images_or_subjects() -> None:
 def test_subset_refuses_what_is_no_mask(mask: Any) -> None:
     with pytest.raises(DiscernError, match="mask must be bool"):
         subset(make(), mask)
+
+
+def test_the_votes_of_a_group_are_those_on_its_pairs() -> None:
+    votes = make(simulated=True)
+    assert count_matrix(of_group(votes, "mad")).tolist() == [[0, 4, 0], [2, 0, 0], [0, 0, 0]]
+    assert count_matrix(of_group(votes, "random")).tolist() == [[0, 0, 0], [0, 0, 0], [5, 0, 0]]
+    part = of_group(votes, "random")
+    assert (part.methods, part.images, part.subjects, part.simulated) == (("a", "b", "c"), ("x", "y"), ("p", "q"), True)
+    again = of_group(part, "random")
+    assert again.count.tolist() == part.count.tolist()
+
+
+def test_an_unknown_group_is_refused_with_the_groups_that_there_are() -> None:
+    with pytest.raises(DiscernError, match="group 'mid': there is none of this name; the groups are mad, random"):
+        of_group(make(), "mid")
+    with pytest.raises(DiscernError, match="group 'mad': these votes name no groups"):
+        of_group(make(groups=None, group=None), "mad")
+
+
+def test_votes_are_counted_by_group_where_groups_are_named() -> None:
+    assert votes_by_group(make()) == {"mad": 6, "random": 5}
+    assert votes_by_group(of_group(make(), "random")) == {"random": 5}
+    assert votes_by_group(make(groups=None, group=None)) is None
 
 
 def test_pairs_tally_both_directions_of_an_image_pair() -> None:
@@ -85,6 +112,9 @@ def test_pairs_need_images() -> None:
         ({"subject": np.array([0, 1, 0])}, "subject must be int64 of shape"),
         ({"images": None}, "both image and images"),
         ({"subject": None}, "both subject and subjects"),
+        ({"group": np.array([0, 0, 2, 0])}, "group must be an index below 2, got 2 in row 2"),
+        ({"groups": None}, "both group and groups"),
+        ({"groups": ("mad", "")}, "'' cannot name a group"),
         ({"methods": ("a", "b", "a")}, "'a' names more than one"),
         ({"methods": ("a", "", "c")}, "'' cannot name"),
         ({"images": ("x", " y")}, "' y' cannot name"),

@@ -34,7 +34,13 @@ def share_left(observers: Observers, quality: list[float], trials: int = 20_000)
     return float(vote(observers, [quality], shown, generator()).mean())
 
 
-def example(subjects: int = 10, population: Population | None = IDEAL, seed: int = 0, images: int = 6) -> Votes:
+def example(
+    subjects: int = 10,
+    population: Population | None = IDEAL,
+    seed: int = 0,
+    images: int = 6,
+    groups: list[str] | None = None,
+) -> Votes:
     quality = np.tile([0.9, 0.1, -1.0], (images, 1))
     pairs = [(image, i, j) for image in range(images) for i, j in ((0, 1), (0, 2), (2, 1))]
     return simulate(
@@ -43,6 +49,7 @@ def example(subjects: int = 10, population: Population | None = IDEAL, seed: int
         methods=["a", "b", "c"],
         images=[f"{index}" for index in range(images)],
         subjects=[f"s{index}" for index in range(subjects)],
+        groups=groups,
         population=population,
         seed=seed,
     )
@@ -190,3 +197,16 @@ def test_quality_of_a_metric_forgets_the_images_and_keeps_the_methods() -> None:
     assert (np.argsort(quality[0]) == np.argsort(scores[0])).all()
     with pytest.raises(DiscernError, match="no difference between the methods"):
         quality_of(np.ones((2, 3)))
+
+
+def test_votes_carry_the_groups_of_their_pairs_and_are_otherwise_the_same() -> None:
+    votes, grouped = example(images=2), example(images=2, groups=["random", "mad", "mad"] * 2)
+    assert votes.groups is None
+    assert grouped.groups == ("mad", "random")
+    assert grouped.group is not None
+    assert grouped.group.tolist() == [1, 0, 0] * 20
+    assert grouped.winner.tolist() == votes.winner.tolist()
+    # Of each three pairs the first, which is in the group random, compares these two.
+    assert {tuple(sorted(row)) for row in np.stack([grouped.winner, grouped.loser], 1)[grouped.group == 1]} == {(0, 1)}
+    with pytest.raises(DiscernError, match="one for each of 6 pairs, got 1"):
+        example(images=2, groups=["mad"])

@@ -1,6 +1,7 @@
 """The stage: what a ranking says of votes, from the fit to its intervals, and that it says so in JSON."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 
 from pipelines.errors import DiscernError
 from pipelines.ranking import intervals, tables, thurstone
-from pipelines.ranking.counts import Votes, count_matrix, number_of_votes
+from pipelines.ranking.counts import Votes, count_matrix, number_of_votes, subset
 from pipelines.ranking.observers import Population, simulate
 from pipelines.ranking.stage import rank
 from pipelines.ranking.thurstone import NotIdentifiableError
@@ -85,10 +86,35 @@ def test_the_listing_is_json_and_runs_from_the_best_method_to_the_worst() -> Non
     assert all(row["rank_lower"] <= row["rank"] <= row["rank_upper"] for row in listing["methods"])
     assert listing["clusters"] == "12 subjects x 10 images"
     assert listing["votes"] == 720
+    assert (listing["group"], listing["votes_by_group"]) == (None, None)
     assert listing["simulated"] is True
     assert [listing["deviance"], listing["degrees_of_freedom"]] == [result.fit.deviance, 3]
     assert listing["p_value"] == result.fit.p_value
     assert listing["ridge"] == 0
+
+
+def test_the_ranking_of_a_group_is_an_ordinary_ranking_of_its_votes() -> None:
+    """Subjects of one mind on the pairs of one group, and of the opposite mind on those of the other."""
+    votes = panel()
+    assert votes.image is not None
+    is_random = votes.image >= 6
+    both = replace(
+        votes,
+        winner=np.where(is_random, votes.loser, votes.winner),
+        loser=np.where(is_random, votes.winner, votes.loser),
+        groups=("mad", "random"),
+        group=is_random.astype(np.int64),
+    )
+    for name, rows in (("mad", ~is_random), ("random", is_random)):
+        part, expected = rank(both, group=name), rank(subset(both, rows))
+        assert part.as_dict() == expected.as_dict() | {"group": name}
+        assert part.votes_by_group == {name: part.votes}
+        assert part.covariance.clusters == f"12 subjects x {6 if name == 'mad' else 4} images"
+    assert rank(both, group="mad").order == rank(both, group="random").order[::-1]
+    listing = rank(both).as_dict()
+    assert (listing["group"], listing["votes_by_group"]) == (None, {"mad": 432, "random": 288})
+    with pytest.raises(DiscernError, match="the groups are mad, random"):
+        rank(both, group="mid")
 
 
 def test_without_degrees_of_freedom_the_listing_gives_no_p_value() -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from pipelines.errors import DiscernError
 from pipelines.ranking import tables
-from pipelines.ranking.counts import Votes, count_matrix, number_of_votes, pairs
+from pipelines.ranking.counts import Votes, count_matrix, number_of_votes, pairs, votes_by_group
 
 SHARES = "sr_pair_names,group,name1_column,name2_column,score1_column,score2_column"
 TRIALS = "observer,session_id,scene,condition_A,condition_B,is_A_selected,criterion"
@@ -38,24 +38,31 @@ class Table:
 
 
 def listed(votes: Votes) -> list[tuple[str, ...]]:
-    """Each row in words: winner, loser, and where known image and subject."""
+    """Each row in words: winner, loser, and where known image, subject and group."""
     columns = [[votes.methods[i] for i in votes.winner], [votes.methods[i] for i in votes.loser]]
     if votes.images is not None and votes.image is not None:
         columns.append([votes.images[i] for i in votes.image])
     if votes.subjects is not None and votes.subject is not None:
         columns.append([votes.subjects[i] for i in votes.subject])
+    if votes.groups is not None and votes.group is not None:
+        columns.append([votes.groups[i] for i in votes.group])
     return list(zip(*columns, strict=True))
 
 
 def test_plain_with_everything(table: Table) -> None:
     votes = table.read(
-        "time,loser,winner,subject,image,simulated",
-        "9,b, a ,p,x,TRUE",
-        '10,a,c,q,"y, or z",true',
+        "time,loser,winner,subject,image,group,simulated",
+        "9,b, a ,p,x,random,TRUE",
+        '10,a,c,q,"y, or z", mad ,true',
         "",
-        "11,c,b,p,x,True",
+        "11,c,b,p,x,random,True",
     )
-    assert listed(votes) == [("a", "b", "x", "p"), ("c", "a", "y, or z", "q"), ("b", "c", "x", "p")]
+    assert listed(votes) == [
+        ("a", "b", "x", "p", "random"),
+        ("c", "a", "y, or z", "q", "mad"),
+        ("b", "c", "x", "p", "random"),
+    ]
+    assert votes.groups == ("mad", "random")
     assert votes.methods == ("a", "b", "c")
     assert votes.count.tolist() == [1, 1, 1]
     assert votes.simulated
@@ -64,7 +71,8 @@ def test_plain_with_everything(table: Table) -> None:
 def test_plain_with_two_columns_has_no_clusters(table: Table) -> None:
     votes = table.read("winner,loser", "b,a", "b,a")
     assert listed(votes) == [("b", "a")] * 2
-    assert all(field is None for field in (votes.images, votes.image, votes.subjects, votes.subject))
+    unknown = (votes.images, votes.image, votes.subjects, votes.subject, votes.groups, votes.group)
+    assert all(field is None for field in unknown)
     assert not votes.simulated
     assert not table.read("winner,loser,simulated", "b,a,false").simulated
 
@@ -83,8 +91,18 @@ def test_shares(table: Table) -> None:
     assert votes.methods == ("A", "B-2")
     assert votes.images == ("my_photo", "other")
     assert votes.subjects is None
-    assert listed(votes) == [("A", "B-2", "my_photo"), ("B-2", "A", "my_photo"), ("B-2", "A", "other")]
+    assert listed(votes) == [
+        ("A", "B-2", "my_photo", "mad"),
+        ("B-2", "A", "my_photo", "mad"),
+        ("B-2", "A", "other", "mid"),
+    ]
     assert votes.count.tolist() == [1, 3, 4]
+
+
+def test_a_group_that_stands_in_no_row_is_not_known(table: Table) -> None:
+    assert table.read("winner,loser,group", "a,b,", "b,a, ").groups is None
+    assert table.read(SHARES, "A_B,,x_A.png,x_B.png,1,0").groups is None
+    assert table.read(SHARES.replace("group,", ""), "A_B,x_A.png,x_B.png,1,0").groups is None
 
 
 @pytest.mark.parametrize("panel", [1, 2, 7, 23, 197, 200])
@@ -128,6 +146,8 @@ def test_trials(table: Table) -> None:
         (["winner,loser,image", "a,b,x", "a,b,"], "line 3, column image: ''"),
         (["winner,loser,subject", "a,b,"], "line 2, column subject: ''"),
         (["winner,loser,simulated", "a,b,"], "line 2, column simulated: ''"),
+        (["winner,loser,group", "a,b,mad", "b,a,"], "line 3, column group: '': a value is missing"),
+        ([SHARES, "p,mad,x_a.png,x_b.png,1,0", "p,,x_a.png,x_b.png,1,0"], "line 3, column group: '': a value is miss"),
         (["winner,loser", "a,b", "b,b"], "line 3, column winner: 'b': a method cannot be compared with itself"),
         (["winner,loser,simulated", "a,b,yes"], "'yes': write true or false"),
         (["winner,loser,simulated", "a,b,true", "b,a,false"], "line 3, column simulated: 'false': people and simul"),
@@ -195,13 +215,13 @@ names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=6
 
 @st.composite
 def any_votes(draw: st.DrawFn) -> Votes:
-    methods, images, subjects = (
-        tuple(draw(st.lists(names, min_size=size, max_size=4, unique=True))) for size in (2, 1, 1)
+    methods, images, subjects, groups = (
+        tuple(draw(st.lists(names, min_size=size, max_size=4, unique=True))) for size in (2, 1, 1, 1)
     )
     rows = draw(st.integers(1, 6))
     random = np.random.default_rng(draw(st.integers(0, 999)))
     winner = random.integers(0, len(methods), rows)
-    has_images, has_subjects = draw(st.booleans()), draw(st.booleans())
+    has_images, has_subjects, has_groups = draw(st.tuples(st.booleans(), st.booleans(), st.booleans()))
     return Votes(
         methods,
         winner,
@@ -211,6 +231,8 @@ def any_votes(draw: st.DrawFn) -> Votes:
         image=random.integers(0, len(images), rows) if has_images else None,
         subjects=subjects if has_subjects else None,
         subject=random.integers(0, len(subjects), rows) if has_subjects else None,
+        groups=groups if has_groups else None,
+        group=random.integers(0, len(groups), rows) if has_groups else None,
         simulated=draw(st.booleans()),
     )
 
@@ -225,6 +247,7 @@ def test_the_round_trip_keeps_every_vote(tmp_path: Path, votes: Votes) -> None:
     assert listed(back) == expected
     assert (back.images is None) == (votes.images is None)
     assert (back.subjects is None) == (votes.subjects is None)
+    assert (back.groups is None) == (votes.groups is None)
     assert back.simulated == votes.simulated
 
 
@@ -264,6 +287,7 @@ def test_realsr_1k(sample_data: Path) -> None:
     assert votes.images is not None
     assert len(votes.images) == 570
     assert number_of_votes(votes) == 1056 * 23
+    assert votes_by_group(votes) == {"mad": 528 * 23, "mid": 528 * 23}
     assert (tallies.wins_first + tallies.wins_second).tolist() == [23] * 1056
     counts = count_matrix(votes)
     # Two cells of the published matrix, row beats column.
