@@ -336,6 +336,8 @@ class Ranking(Base):
     id: Mapped[Key]
     study_id: Mapped[int] = _study()
     voters: Mapped[str]
+    # The group of pairs whose votes were ranked; those of all pairs where it is null.
+    group: Mapped[str | None]
     votes: Mapped[int]
     # The votes up to this one, no later ones.
     last_vote_id: Mapped[int] = mapped_column(BigInteger, ForeignKey("votes.id"))

@@ -103,7 +103,7 @@ def _read_order(db: Session, job_id: int) -> Order:
     study, ranking = db.get_one(Study, calibration.study_id), calibration.ranking
     voters: Voters = "simulated" if ranking.voters == "simulated" else "people"
     # The votes that the ranking was fitted to: later ones would make its figures look different from what they are.
-    votes = tallies.votes(db, study, voters, up_to=ranking.last_vote_id)
+    votes = tallies.votes(db, study, voters, group=ranking.group, up_to=ranking.last_vote_id)
     assert votes is not None, "a ranking has votes"
     description = study_files.Study.model_validate(study.description)
     description = description.model_copy(update={"workspace": Path(study.workspace)})

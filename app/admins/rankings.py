@@ -11,22 +11,33 @@ from pipelines.ranking import stage
 
 
 def fit(
-    db: Session, study: Study, *, voters: Voters, ridge: float = 0.0, level: float = 0.95, created_by: str
+    db: Session,
+    study: Study,
+    *,
+    voters: Voters,
+    group: str | None = None,
+    ridge: float = 0.0,
+    level: float = 0.95,
+    created_by: str,
 ) -> Ranking:
-    """Fit Eq. (2) to the votes that are stored now.
+    """Fit Eq. (2) to the votes that are stored now, on all pairs or on those of a group.
 
     Raises:
+        UnknownError: the study has no such group.
         NotIdentifiableError: some methods cannot be compared.
         DiscernError: there are no votes, or a setting is out of range.
     """
+    tallies.check_group(db, study, group)
     last = _last_vote(db)
-    votes = tallies.votes(db, study, voters, up_to=last)
+    votes = tallies.votes(db, study, voters, group=group, up_to=last)
     if votes is None:
-        raise DiscernError(f"{study.name}: {voters} have not voted yet; collect votes first")
-    result = stage.rank(votes, ridge=ridge, level=level)
+        pairs = "" if group is None else f" on pairs of group {group!r}"
+        raise DiscernError(f"{study.name}: {voters} have not voted{pairs} yet; collect votes first")
+    result = stage.rank(votes, group=group, ridge=ridge, level=level)
     ranking = Ranking(
         study_id=study.id,
         voters=voters,
+        group=group,
         votes=result.votes,
         last_vote_id=last,
         ridge=ridge,

@@ -86,6 +86,7 @@ class Fit(BaseModel):
     """Which votes to fit, and how."""
 
     voters: Voters = "people"
+    group: str | None = Field(default=None, description="Votes on pairs of this group; on all pairs by default.")
     ridge: float = Field(default=0.0, ge=0, allow_inf_nan=False, description="0 is maximum likelihood.")
     level: float = Field(default=0.95, gt=0, lt=1, description="Confidence of the intervals.")
 
@@ -230,9 +231,7 @@ def revoke_invite(db: Transaction, found: Found, invite: int) -> None:
 @router.post("/api/studies/{study}/rankings", status_code=201)
 def fit_ranking(wanted: Fit, db: Transaction, found: Found, user: Admin) -> RankingView:
     """Fit a ranking to the votes so far, and keep it."""
-    ranking = rankings.fit(
-        db, found, voters=wanted.voters, ridge=wanted.ridge, level=wanted.level, created_by=user.name
-    )
+    ranking = rankings.fit(db, found, **wanted.model_dump(), created_by=user.name)
     return views.ranking(ranking, found.name)
 
 

@@ -8,6 +8,7 @@ import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import psycopg
@@ -16,6 +17,7 @@ from sqlalchemy.orm import Session
 from app import database
 from app.experimenters import charts, tallies, views
 from app.experimenters.tallies import Voters
+from app.experimenters.views import SubjectView
 from app.models import Study
 from pipelines.errors import DiscernError
 from pipelines.ranking import stage as ranking
@@ -30,8 +32,11 @@ UNSETTLED_INTERVAL = 1.0
 # After a fit, this many times as long passes before the next one.
 RESTS = 4
 RECONNECT_SECONDS = 0.5
+NOBODY = "Nobody has voted yet. Send out invitations; the ranking appears here as votes arrive."
 
 _log = logging.getLogger(__name__)
+
+Key = tuple[int, Voters, str | None]  # study, whose votes, on which group of pairs
 
 
 class Changes:
@@ -85,20 +90,21 @@ class CurrentRankings:
     """
 
     def __init__(self) -> None:
-        self._fitted: dict[tuple[int, Voters], Fitted] = {}
-        self._rest_until: dict[tuple[int, Voters], float] = defaultdict(float)
-        self._fitting: dict[tuple[int, Voters], threading.Lock] = defaultdict(threading.Lock)
+        self._fitted: dict[Key, Fitted] = {}
+        self._rest_until: dict[Key, float] = defaultdict(float)
+        self._fitting: dict[Key, threading.Lock] = defaultdict(threading.Lock)
 
-    def get(self, db: Session, study: Study, voters: Voters, votes: int) -> Fitted:
+    def get(self, db: Session, study: Study, voters: Voters, group: str | None, votes: int) -> Fitted:
         """The newest ranking, fitted now if that is due.
 
         Args:
             db: for the votes.
             study: of which study.
             voters: of whose votes.
+            group: on which pairs; None for all.
             votes: how many there are now.
         """
-        key = study.id, voters
+        key = study.id, voters, group
         known = self._fitted.get(key)
         if known is not None and (known.votes == votes or time.monotonic() < self._rest_until[key]):
             return known
@@ -110,7 +116,7 @@ class CurrentRankings:
             if known is not None and known.votes == votes:  # somebody else has fitted it meanwhile
                 return known
             started = time.monotonic()
-            self._fitted[key] = _fit(db, study, voters)
+            self._fitted[key] = _fit(db, study, voters, group)
             self._rest_until[key] = time.monotonic() + RESTS * (time.monotonic() - started)
             return self._fitted[key]
         finally:
@@ -138,19 +144,24 @@ async def snapshots(
         await changes.wait(study_id, version, LONGEST_INTERVAL if settled else UNSETTLED_INTERVAL)
 
 
-def snapshot(db: Session, study: Study, voters: Voters, rankings: CurrentRankings) -> dict[str, Any]:
-    """Everything that the live page shows, as JSON values; `ranking_votes` says how many votes the ranking knows."""
-    pairs, without_votes = tallies.pairs_without_votes(db, study, voters)
+def snapshot(
+    db: Session, study: Study, voters: Voters, rankings: CurrentRankings, group: str | None = None
+) -> dict[str, Any]:
+    """Everything that the live page shows, as JSON values; `ranking_votes` says how many votes the ranking knows.
+
+    Subjects are those of the whole study, whichever group of pairs the rest is about.
+    """
+    pairs, without_votes = tallies.pairs_without_votes(db, study, voters, group)
     people = [views.subject(subject) for subject in tallies.subjects(db, study, voters)]
-    times = [subject.last_vote_at for subject in people if subject.last_vote_at is not None]
-    matrix = views.matrix(db, study, voters)
-    fitted = rankings.get(db, study, voters, matrix.votes)
+    matrix = views.matrix(db, study, voters, group)
+    fitted = rankings.get(db, study, voters, group, matrix.votes)
+    last = _last_vote_at(db, study, voters, group, people)
     return {
         **matrix.model_dump(mode="json"),
         "title": study.title,
         "state": study.state,
-        "votes_per_minute": tallies.votes_per_minute(db, study, voters),
-        "last_vote_at": max(times).isoformat() if times else None,
+        "votes_per_minute": tallies.votes_per_minute(db, study, voters, group),
+        "last_vote_at": last.isoformat() if last else None,
         "pairs": pairs,
         "pairs_without_votes": without_votes,
         "subjects": [subject.model_dump(mode="json") for subject in people],
@@ -161,11 +172,20 @@ def snapshot(db: Session, study: Study, voters: Voters, rankings: CurrentRanking
     }
 
 
-def _fit(db: Session, study: Study, voters: Voters) -> Fitted:
-    votes = tallies.votes(db, study, voters)
+def _last_vote_at(
+    db: Session, study: Study, voters: Voters, group: str | None, people: list[SubjectView]
+) -> datetime | None:
+    """When the newest vote came. Subjects know it, so that the log is read only where a single group is asked for."""
+    if group is not None:
+        return tallies.last_vote_at(db, study, voters, group)
+    return max((person.last_vote_at for person in people if person.last_vote_at is not None), default=None)
+
+
+def _fit(db: Session, study: Study, voters: Voters, group: str | None) -> Fitted:
+    votes = tallies.votes(db, study, voters, group=group)
     if votes is None:
-        return Fitted(0, None, "Nobody has voted yet. Send out invitations; the ranking appears here as votes arrive.")
+        return Fitted(0, None, NOBODY if group is None else f"Nobody has voted on the pairs of group {group} yet.")
     try:
-        return Fitted(number_of_votes(votes), ranking.rank(votes).as_dict(), None)
+        return Fitted(number_of_votes(votes), ranking.rank(votes, group=group).as_dict(), None)
     except DiscernError as error:
         return Fitted(number_of_votes(votes), None, f"There is no ranking yet: {error}")

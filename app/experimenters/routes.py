@@ -32,6 +32,18 @@ def _study(study: str, db: Transaction) -> Study:
 Found = Annotated[Study, Depends(_study)]
 
 
+def _group(
+    db: Transaction,
+    found: Found,
+    group: Annotated[str | None, Query(description="Votes on which pairs; on those of all groups by default.")] = None,
+) -> str | None:
+    tallies.check_group(db, found, group)
+    return group
+
+
+OfGroup = Annotated[str | None, Depends(_group)]
+
+
 @router.get("/studies", include_in_schema=False)
 def studies_page(request: Request, db: Transaction) -> Response:
     """All studies."""
@@ -39,7 +51,7 @@ def studies_page(request: Request, db: Transaction) -> Response:
 
 
 @router.get("/studies/{study}", include_in_schema=False)
-def study_page(request: Request, db: Transaction, found: Found, voters: OfVoters = None) -> Response:
+def study_page(request: Request, db: Transaction, found: Found, group: OfGroup, voters: OfVoters = None) -> Response:
     """The live matrix beside the current ranking."""
     chosen = _chosen(db, found, voters)
     return page(
@@ -48,20 +60,29 @@ def study_page(request: Request, db: Transaction, found: Found, voters: OfVoters
         "experimenters/study.html",
         study=views.study(db, found),
         voters=chosen,
-        snapshot=live.snapshot(db, found, chosen, request.app.state.rankings),
+        group=group,
+        snapshot=live.snapshot(db, found, chosen, request.app.state.rankings, group),
     )
 
 
 @router.get("/studies/{study}/events", include_in_schema=False)
-def events(request: Request, db: Transaction, found: Found, voters: OfVoters = None) -> EventSourceResponse:
+def events(
+    request: Request, db: Transaction, found: Found, group: OfGroup, voters: OfVoters = None
+) -> EventSourceResponse:
     """Server-sent events `snapshot`, within a second of a vote."""
-    read = partial(_read_snapshot, request, found.name, _chosen(db, found, voters))
+    read = partial(_read_snapshot, request, found.name, _chosen(db, found, voters), group)
     return EventSourceResponse(live.snapshots(read, request.app.state.changes, found.id), ping=15)
 
 
 @router.get("/studies/{study}/pairs", include_in_schema=False)
 def pairs_page(
-    request: Request, db: Transaction, found: Found, first: str, second: str, voters: OfVoters = None
+    request: Request,
+    db: Transaction,
+    found: Found,
+    group: OfGroup,
+    first: str,
+    second: str,
+    voters: OfVoters = None,
 ) -> Response:
     """The image pairs behind a cell of the matrix."""
     position = {method.name: method.position for method in found.methods}
@@ -74,9 +95,10 @@ def pairs_page(
         "experimenters/pairs.html",
         study=views.study(db, found),
         voters=chosen,
+        group=group,
         first=first,
         second=second,
-        pairs=tallies.cell(db, found, position[first], position[second], chosen),
+        pairs=tallies.cell(db, found, position[first], position[second], chosen, group),
     )
 
 
@@ -131,15 +153,17 @@ def read_study(db: Transaction, found: Found) -> StudyView:
 
 
 @router.get("/api/studies/{study}/snapshot")
-def read_snapshot(request: Request, db: Transaction, found: Found, voters: OfVoters = None) -> dict[str, Any]:
+def read_snapshot(
+    request: Request, db: Transaction, found: Found, group: OfGroup, voters: OfVoters = None
+) -> dict[str, Any]:
     """Everything that the live page shows: matrix, subjects, pace, and the ranking of the votes so far."""
-    return live.snapshot(db, found, _chosen(db, found, voters), request.app.state.rankings)
+    return live.snapshot(db, found, _chosen(db, found, voters), request.app.state.rankings, group)
 
 
 @router.get("/api/studies/{study}/matrix")
-def read_matrix(db: Transaction, found: Found, voters: OfVoters = None) -> Matrix:
+def read_matrix(db: Transaction, found: Found, group: OfGroup, voters: OfVoters = None) -> Matrix:
     """The live count matrix: how often the method of the row was preferred to the method of the column."""
-    return views.matrix(db, found, voters)
+    return views.matrix(db, found, voters, group)
 
 
 @router.get("/api/studies/{study}/votes.csv", response_class=StreamingResponse)
@@ -204,10 +228,10 @@ def _chosen(db: Transaction, found: Study, voters: Voters | None) -> Voters:
     return voters or tallies.default_voters(tallies.number_by_voters(db, found))
 
 
-def _read_snapshot(request: Request, study: str, voters: Voters) -> tuple[str, bool] | None:
+def _read_snapshot(request: Request, study: str, voters: Voters, group: str | None) -> tuple[str, bool] | None:
     """A snapshot for a stream, in a transaction of its own, and only for somebody who is still signed in."""
     with request.app.state.sessions() as db:
         if sessions.user_of(db, request) is None:
             return None
-        current = live.snapshot(db, studies.find(db, study), voters, request.app.state.rankings)
+        current = live.snapshot(db, studies.find(db, study), voters, request.app.state.rankings, group)
         return json.dumps(current), current["ranking_votes"] == current["votes"]

@@ -2,26 +2,58 @@
 
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any, Literal
 
 import numpy as np
-from sqlalchemy import Select, case, func, select
+from sqlalchemy import ColumnElement, Select, case, func, select, true
 from sqlalchemy.orm import Session, aliased
 
+from app.errors import UnknownError
 from app.models import LowResolutionImage, Output, Pair, Study, Subject, Tally, Trial, Vote
-from pipelines.ranking.counts import Votes
+from pipelines.ranking.counts import Integers, Votes
 
 Voters = Literal["people", "simulated"]
 PACE_MINUTES = 5
 
 
-def number_by_voters(db: Session, study: Study) -> dict[str, int]:
-    """How many votes people and simulated subjects have cast."""
-    query = select(Subject.simulated, func.sum(Subject.voted)).where(Subject.study_id == study.id)
-    numbers = {simulated: int(votes) for simulated, votes in db.execute(query.group_by(Subject.simulated))}
+def groups(db: Session, study: Study) -> list[str]:
+    """The groups that the study's pairs were selected in, by name."""
+    return sorted(db.scalars(select(Pair.group).where(Pair.study_id == study.id).distinct()))
+
+
+def check_group(db: Session, study: Study, group: str | None) -> None:
+    """Refuse what is no group of the study; None, which means all of them, is fine.
+
+    Raises:
+        UnknownError: it has no such group.
+    """
+    if group is not None and group not in (known := groups(db, study)):
+        raise UnknownError(f"study {study.name!r} has no group {group!r} of pairs; its groups: {', '.join(known)}")
+
+
+def number_by_voters(db: Session, study: Study, group: str | None = None) -> dict[str, int]:
+    """How many votes people and simulated subjects have cast, on all pairs or on those of a group."""
+    query = (
+        select(Tally.simulated, func.sum(Tally.wins_first + Tally.wins_second))
+        .join(Pair, Tally.pair_id == Pair.id)
+        .where(Pair.study_id == study.id, _in(group))
+        .group_by(Tally.simulated)
+    )
+    numbers = {simulated: int(votes) for simulated, votes in db.execute(query)}
     return {"people": numbers.get(False, 0), "simulated": numbers.get(True, 0)}
+
+
+def number_by_group(db: Session, study: Study, voters: Voters) -> dict[str, int]:
+    """How many votes have been cast on the pairs of each group of the study."""
+    query = (
+        select(Pair.group, func.sum(Tally.wins_first + Tally.wins_second))
+        .join(Tally, Tally.pair_id == Pair.id)
+        .where(Pair.study_id == study.id, Tally.simulated == (voters == "simulated"))
+        .group_by(Pair.group)
+    )
+    return {group: int(votes) for group, votes in sorted(db.execute(query).all())}
 
 
 def default_voters(numbers: dict[str, int]) -> Voters:
@@ -29,12 +61,12 @@ def default_voters(numbers: dict[str, int]) -> Voters:
     return "simulated" if numbers["simulated"] and not numbers["people"] else "people"
 
 
-def count_matrix(db: Session, study: Study, voters: Voters) -> list[list[int]]:
-    """C of Eq. (2) in study order, row beats column, from the counters."""
+def count_matrix(db: Session, study: Study, voters: Voters, group: str | None = None) -> list[list[int]]:
+    """C of Eq. (2) in study order, row beats column, from the counters; of all pairs or of those of a group."""
     query = (
         select(Pair.first, Pair.second, func.sum(Tally.wins_first), func.sum(Tally.wins_second))
         .join(Tally, Tally.pair_id == Pair.id)
-        .where(Pair.study_id == study.id, Tally.simulated == (voters == "simulated"))
+        .where(Pair.study_id == study.id, Tally.simulated == (voters == "simulated"), _in(group))
         .group_by(Pair.first, Pair.second)
     )
     counts = [[0] * len(study.methods) for _ in study.methods]
@@ -43,29 +75,29 @@ def count_matrix(db: Session, study: Study, voters: Voters) -> list[list[int]]:
     return counts
 
 
-def pairs_without_votes(db: Session, study: Study, voters: Voters) -> tuple[int, int]:
-    """How many pairs the study has, and how many of them nobody has voted on."""
+def pairs_without_votes(db: Session, study: Study, voters: Voters, group: str | None = None) -> tuple[int, int]:
+    """How many pairs the study, or a group of it, has, and how many of them nobody has voted on."""
     silent = func.count().filter(Tally.wins_first + Tally.wins_second == 0)
     query = (
         select(func.count(), silent)
         .select_from(Pair)
         .join(Tally, Tally.pair_id == Pair.id)
-        .where(Pair.study_id == study.id, Tally.simulated == (voters == "simulated"))
+        .where(Pair.study_id == study.id, Tally.simulated == (voters == "simulated"), _in(group))
     )
     pairs, without = db.execute(query).one()
     return pairs, without
 
 
-def votes_per_minute(db: Session, study: Study, voters: Voters) -> float:
+def votes_per_minute(db: Session, study: Study, voters: Voters, group: str | None = None) -> float:
     """The pace of the last minutes."""
     recent = func.now() - func.make_interval(0, 0, 0, 0, 0, PACE_MINUTES)
-    query = (
-        select(func.count())
-        .select_from(Vote)
-        .join(Trial, Vote.trial_id == Trial.id)
-        .where(Vote.received_at > recent, Trial.study_id == study.id, Trial.simulated == (voters == "simulated"))
-    )
+    query = _cast(select(func.count()), study, voters, group).where(Vote.received_at > recent)
     return (db.scalar(query) or 0) / PACE_MINUTES
+
+
+def last_vote_at(db: Session, study: Study, voters: Voters, group: str | None = None) -> datetime | None:
+    """When the newest vote was received; None before the first one."""
+    return db.scalar(_cast(select(func.max(Vote.received_at)), study, voters, group))
 
 
 def subjects(db: Session, study: Study, voters: Voters) -> list[Subject]:
@@ -74,48 +106,39 @@ def subjects(db: Session, study: Study, voters: Voters) -> list[Subject]:
     return list(db.scalars(query.order_by(Subject.number)))
 
 
-def votes(db: Session, study: Study, voters: Voters, *, up_to: int | None = None) -> Votes | None:
+def votes(
+    db: Session, study: Study, voters: Voters, *, group: str | None = None, up_to: int | None = None
+) -> Votes | None:
     """The votes as arrays for the statistics, in study order; None where there are none.
 
     Args:
         db: reads the log, not the counters.
         study: whose votes.
         voters: whose votes.
+        group: of pairs; all of them by default.
         up_to: leave out votes with a greater key.
     """
-    first_won = (Vote.choice == "left") == Trial.first_on_left
-    query = (
-        select(
-            case((first_won, Pair.first), else_=Pair.second),
-            case((first_won, Pair.second), else_=Pair.first),
-            Pair.low_resolution_image_id,
-            Trial.subject_id,
-        )
-        .select_from(Vote)
-        .join(Trial, Vote.trial_id == Trial.id)
-        .join(Pair, Trial.pair_id == Pair.id)
-        .where(Trial.study_id == study.id, Trial.simulated == (voters == "simulated"))
-        .order_by(Vote.id)
-    )
+    names = groups(db, study)
+    query = _outcomes(study, voters, group, names)
     if up_to is not None:
         query = query.where(Vote.id <= up_to)
-    table = np.array(db.execute(query).all(), dtype=np.int64).reshape(-1, 4)
+    table = np.array(db.execute(query).all(), dtype=np.int64).reshape(-1, 5)
     if not len(table):
         return None
     stem_of = select(LowResolutionImage.id, LowResolutionImage.stem).where(LowResolutionImage.study_id == study.id)
-    stems = dict(db.execute(stem_of).all())
-    people = {subject.id: subject.name for subject in subjects(db, study, voters)}
-    images, image = np.unique(table[:, 2], return_inverse=True)
-    subject_keys, subject = np.unique(table[:, 3], return_inverse=True)
+    images, image = _named(table[:, 2], dict(db.execute(stem_of).all()))
+    people, subject = _named(table[:, 3], {person.id: person.name for person in subjects(db, study, voters)})
     return Votes(
         methods=tuple(method.name for method in study.methods),
         winner=table[:, 0],
         loser=table[:, 1],
         count=np.ones(len(table), dtype=np.int64),
-        images=tuple(stems[key] for key in images.tolist()),
-        image=image.astype(np.int64),
-        subjects=tuple(people[key] for key in subject_keys.tolist()),
-        subject=subject.astype(np.int64),
+        images=images,
+        image=image,
+        subjects=people,
+        subject=subject,
+        groups=tuple(names),
+        group=table[:, 4],
         simulated=voters == "simulated",
     )
 
@@ -142,8 +165,10 @@ def csv_lines(db: Session, study: Study, voters: Voters | None) -> Iterator[str]
         yield _csv_line(_as_text(facts[column]) for column in COLUMNS)
 
 
-def cell(db: Session, study: Study, first: int, second: int, voters: Voters) -> list[dict[str, Any]]:
-    """The image pairs behind a cell of the matrix, in the order of their selection, `first` as the row."""
+def cell(
+    db: Session, study: Study, first: int, second: int, voters: Voters, group: str | None = None
+) -> list[dict[str, Any]]:
+    """The image pairs behind a cell of the matrix, by group and in the order of their selection, `first` as the row."""
     low, high = sorted((first, second))
     a, b = aliased(Output), aliased(Output)
     query = (
@@ -152,7 +177,7 @@ def cell(db: Session, study: Study, first: int, second: int, voters: Voters) -> 
         .join(a, Pair.first_output_id == a.id)
         .join(b, Pair.second_output_id == b.id)
         .join(Tally, (Tally.pair_id == Pair.id) & (Tally.simulated == (voters == "simulated")))
-        .where(Pair.study_id == study.id, Pair.first == low, Pair.second == high)
+        .where(Pair.study_id == study.id, Pair.first == low, Pair.second == high, _in(group))
         .order_by(Pair.group, Pair.rank)
     )
     rows = []
@@ -191,6 +216,40 @@ def holds_image(db: Session, study: Study, sha256: str) -> bool:
 def image_address(study: Study, sha256: str) -> str:
     """Where experimenters see an image of the study."""
     return f"/studies/{study.name}/images/{sha256}.png"
+
+
+def _in(group: str | None) -> ColumnElement[bool]:
+    """Whether a pair is in the group; in any, where none is named."""
+    return true() if group is None else Pair.group == group
+
+
+def _cast(query: Select[Any], study: Study, voters: Voters, group: str | None) -> Select[Any]:
+    """A query about votes, restricted to those that are asked for."""
+    return (
+        query.select_from(Vote)
+        .join(Trial, Vote.trial_id == Trial.id)
+        .join(Pair, Trial.pair_id == Pair.id)
+        .where(Trial.study_id == study.id, Trial.simulated == (voters == "simulated"), _in(group))
+    )
+
+
+def _outcomes(study: Study, voters: Voters, group: str | None, groups: list[str]) -> Select[Any]:
+    """Winner, loser, LR image, subject and index of the group of each vote, in the order of the log."""
+    first_won = (Vote.choice == "left") == Trial.first_on_left
+    columns = (
+        case((first_won, Pair.first), else_=Pair.second),
+        case((first_won, Pair.second), else_=Pair.first),
+        Pair.low_resolution_image_id,
+        Trial.subject_id,
+        case({name: index for index, name in enumerate(groups)}, value=Pair.group),
+    )
+    return _cast(select(*columns), study, voters, group).order_by(Vote.id)
+
+
+def _named(keys: Integers, names: Mapping[int, str]) -> tuple[tuple[str, ...], Integers]:
+    """The names of those keys that occur, and the index of each key's name among them."""
+    found, index = np.unique(keys, return_inverse=True)
+    return tuple(names[key] for key in found.tolist()), index.astype(np.int64)
 
 
 def _log(study: Study, voters: Voters | None) -> Select[Vote, Trial, Pair, Subject, str]:

@@ -20,6 +20,7 @@ class StudyView(BaseModel):
     title: str
     state: Literal["draft", "open", "closed"]
     methods: list[str]
+    groups: list[str]
     images: int
     pairs: int
     trials_per_subject: int | None
@@ -28,14 +29,20 @@ class StudyView(BaseModel):
 
 
 class Matrix(BaseModel):
-    """The count matrix C: `counts[i][j]` is how often method i was preferred to method j."""
+    """The count matrix C: `counts[i][j]` is how often method i was preferred to method j.
+
+    `votes_by` counts the votes on pairs of this group (null: of all groups) by each kind of voters, `votes_by_group`
+    those by these voters on each group.
+    """
 
     study: str
     voters: Voters
+    group: str | None
     methods: list[str]
     counts: list[list[int]]
     votes: int
     votes_by: dict[Voters, int]
+    votes_by_group: dict[str, int]
 
 
 class SubjectView(BaseModel):
@@ -53,12 +60,16 @@ class SubjectView(BaseModel):
 
 
 class RankingView(BaseModel):
-    """A stored ranking; `result` has the methods, best first, with scores, intervals and ranks."""
+    """A stored ranking; `result` has the methods, best first, with scores, intervals and ranks.
+
+    It is of the votes on pairs of the group, or on all pairs where that is null.
+    """
 
     id: int
     created_at: datetime
     created_by: str
     voters: Voters
+    group: str | None
     votes: int
     ridge: float
     level: float
@@ -84,6 +95,7 @@ class CalibrationView(BaseModel):
     cancel_requested: bool
     options: dict[str, Any]
     simulated: bool
+    group: str | None
     result: dict[str, Any] | None
     model: str | None
 
@@ -98,6 +110,7 @@ def study(db: Session, found: Study) -> StudyView:
             "title": found.title,
             "state": found.state,
             "methods": [method.name for method in found.methods],
+            "groups": tallies.groups(db, found),
             "images": db.scalar(images),
             "pairs": db.scalar(pairs),
             "trials_per_subject": found.trials_per_subject,
@@ -112,18 +125,23 @@ def all_studies(db: Session) -> list[StudyView]:
     return [study(db, found) for found in db.scalars(select(Study).order_by(Study.id.desc()))]
 
 
-def matrix(db: Session, found: Study, voters: Voters | None) -> Matrix:
-    """The count matrix of some voters; see `tallies.default_voters` for the default."""
-    numbers = tallies.number_by_voters(db, found)
-    chosen = voters or tallies.default_voters(numbers)
+def matrix(db: Session, found: Study, voters: Voters | None, group: str | None = None) -> Matrix:
+    """The count matrix of some voters and a group of pairs; all groups by default.
+
+    See `tallies.default_voters` for the voters' default.
+    """
+    chosen = voters or tallies.default_voters(tallies.number_by_voters(db, found))
+    numbers = tallies.number_by_voters(db, found, group)
     return Matrix.model_validate(
         {
             "study": found.name,
             "voters": chosen,
+            "group": group,
             "methods": [method.name for method in found.methods],
-            "counts": tallies.count_matrix(db, found, chosen),
+            "counts": tallies.count_matrix(db, found, chosen, group),
             "votes": numbers[chosen],
             "votes_by": numbers,
+            "votes_by_group": tallies.number_by_group(db, found, chosen),
         }
     )
 
@@ -137,7 +155,7 @@ def subject(found: Subject) -> SubjectView:
 
 def ranking(found: Ranking, study_name: str) -> RankingView:
     """A stored ranking."""
-    facts = ("id", "created_at", "created_by", "voters", "votes", "ridge", "level", "result")
+    facts = ("id", "created_at", "created_by", "voters", "group", "votes", "ridge", "level", "result")
     chart = f"/api/studies/{study_name}/rankings/{found.id}/chart"
     return RankingView(chart=chart, **{fact: getattr(found, fact) for fact in facts})
 
@@ -180,6 +198,7 @@ def calibration(found: Calibration, study_name: str) -> CalibrationView:
     return CalibrationView(
         ranking=found.ranking_id,
         simulated=found.ranking.voters == "simulated",
+        group=found.ranking.group,
         model=link,
         **{fact: getattr(found.job, fact) for fact in of_job},
         **{fact: getattr(found, fact) for fact in own},

@@ -13,11 +13,13 @@ export async function showStored(list) {
   }
   list.replaceChildren(...(rankings.length ? rankings.map(linked) : [item("None yet.")]));
 
-  function linked({ id, voters, votes, created_at: made }) {
+  function linked({ id, voters, group, votes, created_at: made }) {
     const link = document.createElement("a");
     link.href = list.dataset.rankings.replace(/^\/api/, "") + `/${id}`;
     link.textContent = `Ranking ${id}`;
-    return item(link, ` of ${whole(votes)} votes by ${voters === "people" ? "people" : "simulated subjects"}, ${when(made)}`);
+    const whose = voters === "people" ? "people" : "simulated subjects";
+    const pairs = group === null ? "" : ` on ${group} pairs`;
+    return item(link, ` of ${whole(votes)} votes by ${whose}${pairs}, ${when(made)}`);
   }
 }
 

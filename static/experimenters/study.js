@@ -33,4 +33,9 @@ function showFigures(snapshot) {
   for (const element of page.querySelectorAll("[data-votes-by]")) {
     element.textContent = whole(snapshot.votes_by[element.dataset.votesBy]);
   }
+  for (const element of page.querySelectorAll("[data-votes-of-group]")) {
+    element.textContent = whole(snapshot.votes_by_group[element.dataset.votesOfGroup]);
+  }
+  const all = page.querySelector("[data-votes-of-all]");
+  if (all) all.textContent = whole(Object.values(snapshot.votes_by_group).reduce((sum, votes) => sum + votes, 0));
 }

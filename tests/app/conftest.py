@@ -25,6 +25,7 @@ from app.security import users
 from app.store import Store
 from app.web import create_app
 from pipelines.progress import silent
+from tests.app import grouped
 from tests.conftest import save, textured
 
 PASSWORD = "a long enough password"
@@ -219,6 +220,13 @@ def site(database_url: str, workspace: Path, tmp_path: Path) -> Iterator[Site]:
 def other_site(other_database_url: str, workspace: Path, tmp_path: Path) -> Iterator[Site]:
     """Another server like `site`, with a database and a home of its own."""
     with _serving_the_study(other_database_url, workspace, tmp_path / "other_home") as made:
+        yield made
+
+
+@pytest.fixture
+def grouped_site(database_url: str, workspace: Path, tmp_path: Path) -> Iterator[Site]:
+    """A server like `site`, whose study has 6 further pairs in the group `random`."""
+    with _serving_the_study(database_url, grouped.copy(workspace, tmp_path / "grouped"), tmp_path / "home") as made:
         yield made
 
 

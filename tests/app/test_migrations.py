@@ -227,3 +227,34 @@ def test_jobs_of_the_version_before_pre_runs_keep_their_queues(database_url: str
     assert ask(database_url, queues) == [(7, "cpu"), (8, "gpu")]
     run(database_url, "downgrade", "0002")
     assert ask(database_url, "SELECT calibration_id FROM jobs ORDER BY calibration_id") == [(7,), (8,)]
+
+
+RANKED = """
+INSERT INTO rankings (study_id, voters, votes, last_vote_id, ridge, level, result, created_by)
+VALUES (1, 'people', 2, 2, 0, 0.95, '{}', 'ada'), (1, 'people', 3, 3, 0, 0.95, '{}', 'ada');
+"""
+CALIBRATED = """
+INSERT INTO calibrations (study_id, ranking_id, options, created_by) SELECT 1, id, '{}', 'ada' FROM rankings;
+INSERT INTO jobs (calibration_id) SELECT id FROM calibrations;
+INSERT INTO procrastinate_jobs (queue_name, task_name, args)
+SELECT 'cpu', 'run_job', json_build_object('job_id', id) FROM jobs;
+"""
+
+
+def test_rankings_of_before_there_were_groups_stay_and_those_of_a_group_do_not_outlive_it(database_url: str) -> None:
+    run(database_url, "downgrade", "0003")
+    with psycopg.connect(database_url) as connection:
+        # The study and the votes that they would belong to are not what this is about.
+        connection.execute("SET session_replication_role = replica")
+        connection.execute(RANKED)
+    run(database_url, "upgrade", "0004")
+    rankings = "SELECT votes, rankings.group FROM rankings ORDER BY votes"
+    assert ask(database_url, rankings) == [(2, None), (3, None)]
+    with psycopg.connect(database_url) as connection:
+        connection.execute("SET session_replication_role = replica")
+        connection.execute("UPDATE rankings SET \"group\" = 'random' WHERE votes = 3")
+        connection.execute(CALIBRATED)
+    run(database_url, "downgrade", "0003")
+    assert ask(database_url, "SELECT votes FROM rankings") == [(2,)]
+    for rest in ("calibrations", "jobs", "procrastinate_jobs"):
+        assert ask(database_url, f"SELECT count(*) FROM {rest}") == [(1,)]

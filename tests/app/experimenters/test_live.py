@@ -10,6 +10,7 @@ import httpx
 import psycopg
 import pytest
 
+from tests.app import grouped
 from tests.app.conftest import Site, next_trials, vote_on, wait_for
 
 SOON = 3.0
@@ -129,6 +130,26 @@ def test_a_stream_shows_the_voters_it_was_asked_for(site: Site, watched: Stream)
     people = watched.next(SOON)
     assert people is not None
     assert (people["voters"], people["votes"], people["votes_by"]) == ("people", 0, {"people": 0, "simulated": 1})
+
+
+def test_a_stream_shows_the_votes_on_the_pairs_of_the_group_it_was_asked_for(grouped_site: Site) -> None:
+    wait_for(lambda: listeners(grouped_site), what="listening")
+    streams = {
+        group: Stream(grouped_site.staff("experimenter"), f"/studies/small/events?group={group}")
+        for group in ("mad", "random")
+    }
+    assert all(stream.next() for stream in streams.values())
+    subject, random = grouped_site.subject(), grouped.places(grouped_site, "random")
+    numbers = dict.fromkeys(streams, 0)
+    while not all(numbers.values()):
+        trial = next_trials(subject)[0]
+        _, *place = grouped_site.shown(trial["id"])
+        group = "random" if tuple(place) in random else "mad"
+        numbers[group] += 1
+        assert vote_on(subject, trial).status_code == 200
+        snapshot = streams[group].until(numbers[group], SOON)
+        assert (snapshot["group"], snapshot["votes_by_group"]) == (group, numbers)
+        assert sum(map(sum, snapshot["counts"])) == numbers[group]
 
 
 def test_after_signing_out_the_stream_ends_and_shows_no_further_vote(site: Site) -> None:
