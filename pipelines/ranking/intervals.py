@@ -7,7 +7,8 @@ Votes share subjects and LR images, so the Fisher covariance, which takes them a
 
 H is the observed information, G_subject the sum over subjects of outer products of their summed score vectors, times
 S / (S - 1); G_image the same over LR images (one LR image serves many pairs of methods, so it is the cluster, not the
-pair); G_vote the sum over single votes. The intervals speak of images selected like these: MAD picks extremes.
+pair); G_vote the sum over single votes. The intervals speak of images selected like these: MAD picks extremes, and the
+votes on a group of images drawn at random, ranked apart, speak of ordinary ones.
 """
 
 from dataclasses import dataclass

@@ -86,8 +86,8 @@ def test_pages_say_which_group_a_ranking_is_of(admin: httpx.Client) -> None:
     assert 'href="/studies/small?voters=people&amp;group=random"' in page
     page = admin.get(f"/studies/small/rankings/{of_all['id']}").text
     assert "from 54 votes." in page
-    assert "<dd>all</dd>" in page
-    assert "mad 36, random 18" in page
+    assert "<dd>all groups</dd>" in page
+    assert "36 on mad, 18 on random pairs" in page
 
 
 def test_with_a_single_group_nothing_is_said_of_groups(site: Site) -> None:
