@@ -81,6 +81,8 @@ def test_photographs_are_on_one_side_of_the_split(demo: Path) -> None:
 
 def test_the_votes_on_disk_give_the_ranking_and_are_marked_as_simulated(demo: Path, summary: dict[str, Any]) -> None:
     votes = tables.read(demo / "demo" / "votes.csv")
+    selected = pd.read_parquet(demo / "demo" / "workspace" / "manifests" / "pairs")["group"]
+    assert votes.groups == tuple(sorted(set(selected)))
     assert votes.simulated
     again = ranking.rank(votes).as_dict()["methods"]
     assert [row["method"] for row in again] == [row["method"] for row in summary["ranking"]["methods"]]
