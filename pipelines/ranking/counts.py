@@ -1,5 +1,6 @@
 """Votes as arrays, and what is counted from them: the matrix C of Eq. (2) and the tallies of every image pair."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -132,6 +133,21 @@ def votes_by_group(votes: Votes) -> dict[str, int] | None:
     numbers = np.zeros(len(votes.groups), dtype=np.int64)
     np.add.at(numbers, votes.group, votes.count)
     return {name: number for name, number in zip(votes.groups, numbers.tolist(), strict=True) if number}
+
+
+def among(votes: Votes, methods: Sequence[str]) -> Votes:
+    """The votes between some of the methods, which the result names in this order.
+
+    Raises:
+        DiscernError: a method is not among those of the votes.
+    """
+    unknown = [name for name in methods if name not in votes.methods]
+    if unknown:
+        raise DiscernError(f"there are no votes on {unknown[0]!r}, only on {', '.join(votes.methods)}")
+    place = np.full(len(votes.methods), -1)
+    place[[votes.methods.index(name) for name in methods]] = np.arange(len(methods))
+    kept = subset(votes, (place[votes.winner] >= 0) & (place[votes.loser] >= 0))
+    return replace(kept, methods=tuple(methods), winner=place[kept.winner], loser=place[kept.loser])
 
 
 def pairs(votes: Votes) -> PairTallies:
