@@ -162,6 +162,25 @@ def rank(
 
 
 @commands.command()
+def plan(
+    study: Annotated[Path, typer.Argument(help="The study file; its images need not be there.")],
+    votes: Annotated[Path, typer.Option(help="A vote table (CSV) on its methods.")],
+    subjects: Annotated[
+        int | None, typer.Option(min=1, help="New people who will vote; by default, as many as have.")
+    ] = None,
+    json: Annotated[Path | None, typer.Option(help="Write the plans here as JSON, too.")] = None,
+) -> None:
+    """Say how many votes a method takes that is added to a finished study, or how to add one. Needs no server."""
+    from app import planning
+    from pipelines.workspace import write_json
+
+    plans = planning.make(study, votes, subjects)
+    planning.show(plans, study, console.out)
+    if json is not None:
+        write_json(json, plans.as_dict())
+
+
+@commands.command()
 def score(
     model: Annotated[Path, typer.Argument(help="A model's folder, such as workspace/models/calibrated.")],
     images: Annotated[list[Path], typer.Argument(help="Image files.")],
