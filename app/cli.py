@@ -357,7 +357,7 @@ def import_study(
     workspace: Annotated[Path, typer.Argument(help="The workspace folder that `discern run` made.")],
     name: Annotated[str | None, typer.Option(help="Of the study in addresses; made from its title by default.")] = None,
 ) -> None:
-    """Fill the database with the selected pairs of a workspace; the same workspace again changes nothing."""
+    """Fill the database with the selected pairs of a workspace; again, it adds what the workspace has got since."""
     from app import config, database, serving, studies
     from app.store import Store
 
@@ -368,8 +368,9 @@ def import_study(
         console.progress_display() as progress,
         database.transaction(url) as db,
     ):
-        imported = studies.import_workspace(db, store, workspace, name=name, progress=progress)
-    console.say(f"imported as {imported.name!r}, {imported.state}; an admin opens it and makes invitations")
+        imported = studies.take_in(db, store, workspace, name=name, progress=progress)
+    for line in imported.lines():
+        console.say(line)
 
 
 @commands.command("set-up-link")

@@ -1,18 +1,19 @@
 """A study's life on the server: imported from a workspace, opened, closed; its consent text and its invitations."""
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import pandas as pd
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from app import study_import
+from app import database, study_extension, study_import
 from app.errors import UnknownError
-from app.models import Consent, Invite, Output, Pair, Study, Subject
+from app.models import Consent, Invite, Pair, Study, Subject
 from app.security.sessions import new_token
 from app.store import Store
+from app.study_import import Contents, Sizes
 from pipelines import study as study_files
 from pipelines.errors import DiscernError
 from pipelines.progress import Progress, silent
@@ -41,13 +42,55 @@ def find(db: Session, name: str, *, lock: bool = False) -> Study:
     return study
 
 
+@dataclass(frozen=True)
+class Imported:
+    """What an import has brought.
+
+    Attributes:
+        study: with all that it has now.
+        is_new: whether there was none of this name.
+        methods: that a study of this name did not have before.
+        images: how many LR images it did not have.
+        pairs: how many pairs it did not have.
+        all_pairs: how many it has now.
+    """
+
+    study: Study
+    is_new: bool
+    methods: tuple[str, ...] = ()
+    images: int = 0
+    pairs: int = 0
+    all_pairs: int = 0
+
+    def lines(self) -> list[str]:
+        """What to tell whoever has asked for it."""
+        if self.is_new or not self.pairs:
+            return [f"imported as {self.study.name!r}, {self.study.state}; an admin opens it and makes invitations"]
+        share = self.study.trials_per_subject
+        asked = f"{min(share, self.all_pairs)} trials" if share else f"all {self.all_pairs} pairs"
+        added = (_many(len(self.methods), "method"), _many(self.images, "LR image"), _many(self.pairs, "pair"))
+        return [
+            f"{self.study.name!r}, {self.study.state}: added {', '.join(added)}; all votes and trials stay",
+            f"ask each new subject for {self.pairs} trials (Admin > Manage; now: {asked}) "
+            "and the new pairs go out first",
+        ]
+
+
 def import_workspace(
     db: Session, store: Store, folder: Path, *, name: str | None = None, progress: Progress = silent
 ) -> Study:
+    """`take_in`, for those who want to know the study alone."""
+    return take_in(db, store, folder, name=name, progress=progress).study
+
+
+def take_in(
+    db: Session, store: Store, folder: Path, *, name: str | None = None, progress: Progress = silent
+) -> Imported:
     """Fill the database and the store with what subjects will vote on.
 
     The same workspace again changes nothing, except where it lies now, adds outputs that were made since, and puts back
-    images that the store has lost.
+    images that the store has lost. One that has got further methods or pairs since adds those, and everything else
+    stays: votes, trials, subjects, invitations, rankings, and whether the study is open.
 
     Args:
         db: its transaction holds all of it, or none.
@@ -58,7 +101,7 @@ def import_workspace(
 
     Raises:
         DiscernError: the folder is no workspace, somebody works in it alone, nothing is selected in it, an image is
-            damaged, or another study has the name.
+            damaged, or another study has the name, or this one with other methods, pairs or outputs.
     """
     description = study_files.recorded(folder)
     workspace = Workspace(description.workspace)
@@ -68,13 +111,10 @@ def import_workspace(
     with workspace.lock(shared=True):
         contents = study_import.read(workspace, description.method_ids)
         if existing is not None:
-            _check_same(db, existing, contents.pairs, folder)
+            _beyond(db, existing, description, contents, folder)
         sizes = study_import.store_images(workspace, store, contents, progress)
     if existing is not None:
-        study_import.insert_outputs(db, existing, contents, sizes)
-        # The folder may have been moved: from now on it is looked for here.
-        existing.workspace, existing.description = str(description.workspace), description.model_dump(mode="json")
-        return existing
+        return _extend(db, name, description, contents, sizes, folder)
     study = Study(
         name=name,
         title=description.name,
@@ -85,7 +125,7 @@ def import_workspace(
     db.flush()
     db.add(Consent(study_id=study.id, text=CONSENT))
     study_import.insert_all(db, study, description.method_ids, contents, sizes)
-    return study
+    return Imported(study, is_new=True)
 
 
 def set_state(db: Session, study: Study, state: State) -> None:
@@ -158,17 +198,33 @@ def _checked_name(name: str) -> str:
     return name
 
 
-def _check_same(db: Session, study: Study, pairs: pd.DataFrame, folder: Path) -> None:
-    first, second = Output.__table__.alias(), Output.__table__.alias()
-    query = (
-        select(first.c.sha256, second.c.sha256)
-        .select_from(Pair)
-        .join(first, Pair.first_output_id == first.c.id)
-        .join(second, Pair.second_output_id == second.c.id)
-        .where(Pair.study_id == study.id)
-    )
-    if {tuple(row) for row in db.execute(query)} != set(zip(pairs["output_a"], pairs["output_b"], strict=True)):
+def _extend(
+    db: Session, name: str, description: study_files.Study, contents: Contents, sizes: Sizes, folder: Path
+) -> Imported:
+    """Add to a study what its workspace has beyond it; images are in the store by now, so that this takes no time."""
+    # Nobody is handed a trial meanwhile; and somebody else may have imported the workspace while images were stored.
+    study = find(db, name, lock=True)
+    beyond = _beyond(db, study, description, contents, folder)
+    study_extension.add(db, study, beyond, contents, sizes)
+    # The folder may have been moved: from now on it is looked for here.
+    study.workspace, study.description = str(description.workspace), description.model_dump(mode="json")
+    db.flush()
+    database.notify_vote(db, study.id)
+    pairs = db.scalar(select(func.count()).select_from(Pair).where(Pair.study_id == study.id)) or 0
+    return Imported(study, False, beyond.methods, len(beyond.images), len(beyond.pairs), pairs)
+
+
+def _beyond(
+    db: Session, study: Study, description: study_files.Study, contents: Contents, folder: Path
+) -> study_extension.Extension:
+    try:
+        return study_extension.find(db, study, description.method_ids, contents)
+    except DiscernError as error:
         raise DiscernError(
-            f"{folder}: another study is called {study.name!r}, with other pairs, and its votes belong to those; "
-            "give a name of its own to this one"
-        )
+            f"{folder}: a study is called {study.name!r} already, and its votes belong to what it has, "
+            f"but {error}; give a name of its own to this one"
+        ) from error
+
+
+def _many(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"

@@ -71,12 +71,17 @@ def store_images(workspace: Workspace, store: Store, contents: Contents, progres
 
 def insert_all(db: Session, study: Study, methods: Sequence[str], contents: Contents, sizes: Sizes) -> None:
     """In flow order: methods, LR images, outputs, pairs, and a tally for people and one for simulated subjects."""
-    rows = [{"study_id": study.id, "position": index, "name": name} for index, name in enumerate(methods)]
-    db.execute(insert(Method), rows)
-    _insert_low_resolution(db, study, contents, sizes)
+    insert_methods(db, study, methods)
+    insert_low_resolution(db, study, contents.pairs, sizes)
     insert_outputs(db, study, contents, sizes)
-    keys = db.scalars(insert(Pair).returning(Pair.id), _pairs(db, study, contents)).all()
-    db.execute(insert(Tally), [{"pair_id": key, "simulated": s} for key in keys for s in (False, True)])
+    insert_pairs(db, study, contents.pairs)
+
+
+def insert_methods(db: Session, study: Study, methods: Sequence[str], first: int = 0) -> None:
+    """Add methods, whose places in study order begin with `first`."""
+    rows = [{"study_id": study.id, "position": index, "name": name} for index, name in enumerate(methods, first)]
+    if rows:
+        db.execute(insert(Method), rows)
 
 
 def insert_outputs(db: Session, study: Study, contents: Contents, sizes: Sizes) -> None:
@@ -99,21 +104,31 @@ def insert_outputs(db: Session, study: Study, contents: Contents, sizes: Sizes) 
     db.execute(postgresql.insert(Output).on_conflict_do_nothing(index_elements=once), rows)
 
 
-def _insert_low_resolution(db: Session, study: Study, contents: Contents, sizes: Sizes) -> None:
-    named = sorted(set(zip(contents.pairs["stem"], contents.pairs["image"], strict=True)))
+def insert_low_resolution(db: Session, study: Study, pairs: pd.DataFrame, sizes: Sizes) -> None:
+    """Add the LR images that are in some pairs, under the stems they were selected under."""
+    named = sorted(set(zip(pairs["stem"], pairs["image"], strict=True)))
     rows = [
         {"study_id": study.id, "stem": stem, "sha256": sha256, "width": sizes[sha256][0], "height": sizes[sha256][1]}
         for stem, sha256 in named
     ]
-    db.execute(insert(LowResolutionImage), rows)
+    if rows:
+        db.execute(insert(LowResolutionImage), rows)
 
 
-def _pairs(db: Session, study: Study, contents: Contents) -> list[dict[str, Any]]:
+def insert_pairs(db: Session, study: Study, pairs: pd.DataFrame) -> None:
+    """Add pairs, each with a tally for people and one for simulated subjects."""
+    rows = _pairs(db, study, pairs)
+    if rows:
+        keys = db.scalars(insert(Pair).returning(Pair.id), rows).all()
+        db.execute(insert(Tally), [{"pair_id": key, "simulated": s} for key in keys for s in (False, True)])
+
+
+def _pairs(db: Session, study: Study, pairs: pd.DataFrame) -> list[dict[str, Any]]:
     images, position = _images(db, study), _positions(db, study)
     query = select(Output.low_resolution_image_id, Output.method_position, Output.id)
     outputs = {(image, method): key for image, method, key in db.execute(query.where(Output.study_id == study.id))}
     rows = []
-    for row in contents.pairs.to_dict("records"):
+    for row in pairs.to_dict("records"):
         image = images[row["image"]]
         first, second = sorted((position[row["method_a"]], position[row["method_b"]]))
         facts = {name: row[name] for name in ("group", "rank", "distance", "semantics", "score")}

@@ -22,7 +22,7 @@ from app.store import Store
 from pipelines import study as study_files
 from pipelines.errors import DiscernError
 from pipelines.progress import Progress
-from pipelines.ranking.counts import Votes
+from pipelines.ranking.counts import Votes, among
 from pipelines.workspace import Workspace
 
 
@@ -107,7 +107,17 @@ def _read_order(db: Session, job_id: int) -> Order:
     assert votes is not None, "a ranking has votes"
     description = study_files.Study.model_validate(study.description)
     description = description.model_copy(update={"workspace": Path(study.workspace)})
-    return Order(calibration.id, description, ranking.result | {"id": ranking.id}, votes)
+    ranked = {row["method"] for row in ranking.result["methods"]}
+    votes = among(votes, [name for name in votes.methods if name in ranked])
+    return Order(calibration.id, _of_methods(description, ranked), ranking.result | {"id": ranking.id}, votes)
+
+
+def _of_methods(study: study_files.Study, ranked: set[str]) -> study_files.Study:
+    """The study as it was when the ranking was fitted: methods that were added since are not in it."""
+    methods = tuple(method for method in study.methods if method.id in ranked)
+    anchors = {name: others for name, others in study.selection.anchors.items() if name in ranked}
+    selection = study.selection.model_copy(update={"anchors": anchors})
+    return study.model_copy(update={"methods": methods, "selection": selection})
 
 
 def _calibrate(order: Order, progress: Progress) -> tuple[dict[str, Any], Path]:

@@ -3,7 +3,7 @@
 from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
-from app.experimenters import tallies
+from app.experimenters import latecomers, tallies
 from app.experimenters.tallies import Voters
 from app.models import Ranking, Study, Vote
 from pipelines.errors import DiscernError
@@ -25,7 +25,7 @@ def fit(
     Raises:
         UnknownError: the study has no such group.
         NotIdentifiableError: some methods cannot be compared.
-        DiscernError: there are no votes, or a setting is out of range.
+        DiscernError: there are no votes, or none that place a method that was added; or a setting is out of range.
     """
     tallies.check_group(db, study, group)
     last = _last_vote(db)
@@ -33,6 +33,9 @@ def fit(
     if votes is None:
         pairs = "" if group is None else f" on pairs of group {group!r}"
         raise DiscernError(f"{study.name}: {voters} have not voted{pairs} yet; collect votes first")
+    unplaced = latecomers.sentence(latecomers.unplaced(study, votes))
+    if ridge == 0 and unplaced:
+        raise DiscernError(f"{study.name}: {unplaced}: let people vote on its pairs first, or fit with a ridge")
     result = stage.rank(votes, group=group, ridge=ridge, level=level)
     ranking = Ranking(
         study_id=study.id,

@@ -15,13 +15,13 @@ import psycopg
 from sqlalchemy.orm import Session
 
 from app import database
-from app.experimenters import charts, tallies, views
+from app.experimenters import charts, latecomers, tallies, views
 from app.experimenters.tallies import Voters
 from app.experimenters.views import SubjectView
 from app.models import Study
 from pipelines.errors import DiscernError
 from pipelines.ranking import stage as ranking
-from pipelines.ranking.counts import number_of_votes
+from pipelines.ranking.counts import among, number_of_votes
 
 # At most one snapshot in this time for each browser, however fast the votes come.
 SHORTEST_INTERVAL = 0.4
@@ -76,11 +76,12 @@ class Changes:
 
 @dataclass(frozen=True)
 class Fitted:
-    """The ranking of the first so many votes, or why there is none."""
+    """The ranking of the first so many votes, and who is left out of it, or why there is none."""
 
     votes: int
     ranking: dict[str, Any] | None
     problem: str | None
+    note: str | None = None
 
 
 class CurrentRankings:
@@ -168,6 +169,7 @@ def snapshot(
         "ranking": fitted.ranking,
         "ranking_votes": fitted.votes,
         "ranking_problem": fitted.problem,
+        "ranking_note": fitted.note,
         "ranking_chart": charts.ranking(fitted.ranking) if fitted.ranking else None,
     }
 
@@ -185,7 +187,10 @@ def _fit(db: Session, study: Study, voters: Voters, group: str | None) -> Fitted
     votes = tallies.votes(db, study, voters, group=group)
     if votes is None:
         return Fitted(0, None, NOBODY if group is None else f"Nobody has voted on the pairs of group {group} yet.")
+    left_out = latecomers.unplaced(study, votes)
+    placed = among(votes, [name for name in votes.methods if name not in left_out])
+    note = f"Left out until votes place it: {latecomers.sentence(left_out)}." if left_out else None
     try:
-        return Fitted(number_of_votes(votes), ranking.rank(votes, group=group).as_dict(), None)
+        return Fitted(number_of_votes(votes), ranking.rank(placed, group=group).as_dict(), None, note)
     except DiscernError as error:
         return Fitted(number_of_votes(votes), None, f"There is no ranking yet: {error}")

@@ -16,6 +16,8 @@ export function showMatrix({ methods, counts, ranking }) {
     cell.textContent = whole(counts[cell.dataset.wins].reduce((sum, wins) => sum + wins, 0));
   }
   ranked = ranking?.methods.map(({ method }) => methods.indexOf(method)) ?? [];
+  // A method that was added later may be in no ranking yet.
+  if (ranked.length > 0) ranked.push(...[...methods.keys()].filter((index) => !ranked.includes(index)));
   orders.hidden = ranked.length === 0;
   arrange();
 }

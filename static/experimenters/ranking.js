@@ -5,10 +5,12 @@ import { draw } from "./chart.js";
 
 const found = (selector) => document.querySelector(selector);
 
-export function showRanking({ ranking, ranking_problem: problem, ranking_chart: chart }) {
+export function showRanking({ ranking, ranking_problem: problem, ranking_note: note, ranking_chart: chart }) {
   found("[data-ranking]").hidden = !ranking;
   found("[data-ranking-problem]").hidden = Boolean(ranking);
   found("[data-ranking-problem]").textContent = problem ?? "";
+  found("[data-ranking-note]").hidden = !note;
+  found("[data-ranking-note]").textContent = note ?? "";
   if (!ranking) return;
   found("[data-clusters]").textContent = ranking.clusters;
   found(".ranking .interval").textContent = `${+(100 * ranking.level).toFixed(4)} % interval`;

@@ -18,6 +18,8 @@ listen(page.dataset.events, show, (state) => {
 showStored(page.querySelector("[data-rankings]"));
 
 function show(snapshot) {
+  // A method was added to the study: the matrix has another size.
+  if (snapshot.methods.length !== page.querySelector(".matrix tbody").rows.length) return location.reload();
   showFigures(snapshot);
   showMatrix(snapshot);
   showRanking(snapshot);
