@@ -12,7 +12,7 @@ from starlette.responses import Response
 from app import database, studies
 from app.admins import calibrations, jobs, prerun_views, preruns, rankings
 from app.admins.prerun_views import PrerunView
-from app.experimenters import views
+from app.experimenters import tallies, views
 from app.experimenters.routes import Found
 from app.experimenters.tallies import Voters
 from app.experimenters.views import CalibrationView, RankingView, StudyView
@@ -146,6 +146,7 @@ def manage_page(request: Request, db: Transaction, found: Found) -> Response:
         db,
         "admins/study.html",
         study=views.study(db, found),
+        without_votes=tallies.pairs_without_votes(db, found, "people")[1],
         consent=studies.consent(db, found).text,
         # Those of simulated subjects were used by the program that made them.
         invites=[invite for invite in _invites(db, found, base_url(request)) if not invite.simulated],
@@ -156,7 +157,7 @@ def manage_page(request: Request, db: Transaction, found: Found) -> Response:
 
 @router.post("/api/studies", status_code=201)
 def import_study(wanted: Import, db: Transaction, store: Images) -> StudyView:
-    """Import a workspace; the same one again changes nothing."""
+    """Import a workspace; again, it adds the methods and pairs that the workspace has got since."""
     return views.study(db, studies.import_workspace(db, store, wanted.workspace, name=wanted.name))
 
 

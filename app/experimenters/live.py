@@ -34,9 +34,11 @@ RESTS = 4
 RECONNECT_SECONDS = 0.5
 NOBODY = "Nobody has voted yet. Send out invitations; the ranking appears here as votes arrive."
 
-_log = logging.getLogger(__name__)
+# A study, whose votes, on which group of pairs, and how many methods it has: another one changes the ranking before
+# anybody votes on it.
+Key = tuple[int, Voters, str | None, int]
 
-Key = tuple[int, Voters, str | None]  # study, whose votes, on which group of pairs
+_log = logging.getLogger(__name__)
 
 
 class Changes:
@@ -105,7 +107,7 @@ class CurrentRankings:
             group: on which pairs; None for all.
             votes: how many there are now.
         """
-        key = study.id, voters, group
+        key = study.id, voters, group, len(study.methods)
         known = self._fitted.get(key)
         if known is not None and (known.votes == votes or time.monotonic() < self._rest_until[key]):
             return known
