@@ -3,6 +3,7 @@
 import re
 import shutil
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +133,14 @@ def test_importing_it_again_changes_nothing(site: Site, built: Extended) -> None
     assert (again.methods, again.images, again.pairs) == ((), 0, 0)
     assert contents(site) == before
     assert again.lines() == ["imported as 'small', open; an admin opens it and makes invitations"]
+
+
+def test_two_who_import_it_at_once_add_it_once(site: Site, built: Extended) -> None:
+    with ThreadPoolExecutor(2) as pool:
+        made = list(pool.map(lambda _: bring_in(site, built.root), range(2)))
+    assert sorted(one.pairs for one in made) == [0, NEW_PAIRS]
+    with site.sessions() as db:
+        assert db.scalar(select(func.count()).select_from(Pair)) == OLD_PAIRS + NEW_PAIRS
 
 
 def test_a_new_subject_who_is_asked_for_as_many_trials_gets_exactly_the_new_pairs(
