@@ -5,7 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 TESTS ?= tests
-# Many tests wait for servers: two files at a time keep two cores busy.
+# Many tests wait for servers: two files at a time keep two cores busy, with one OpenMP thread each: more of them would
+# wait for each other.
 AT_ONCE ?= 2
 
 .DEFAULT_GOAL := help
@@ -18,7 +19,7 @@ demo: $(INSTALLED) ## a study of real photographs, served: subjects vote, the ma
 	$(BIN)/discern demo
 
 test: lint types ## style, types, and every test (TESTS=tests/ranking for a part)
-	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m "not slow" -n $(AT_ONCE) --dist loadfile $(TESTS)
+	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m "not slow" -n $(AT_ONCE) --dist loadfile $(TESTS)
 
 test-slow: $(INSTALLED) ## the tests that take minutes
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m slow $(TESTS)

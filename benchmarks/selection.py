@@ -73,6 +73,6 @@ def _text(runs: list[Run]) -> str:
         f"there can be. Goals for {first.images:,} images: under {GOAL_SECONDS} s and {GOAL_GIB} GiB; linear in the "
         "number of images. The bare loop is one line of NumPy (the mean squared difference to one chosen image), "
         f"measured once and taken {differences} times; it rounds to float32.\n\n"
-        "| LR images | seconds | for each image, against the first row | GiB at most, inputs included | distinct chosen "
-        "| bare loop / ours |\n| --- | --- | --- | --- | --- | --- |\n" + rows
+        "| LR images | seconds | for each image, against the first row | GiB at most, inputs included | distinct | "
+        "bare loop / ours |\n| --- | --- | --- | --- | --- | --- |\n" + rows
     )
