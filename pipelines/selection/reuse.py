@@ -4,7 +4,6 @@ Each pair of methods chooses on its own, so one striking image may win in many p
 of all votes, and say little about other images.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,6 +47,8 @@ def compare(
 ) -> tuple[Reuse, ...]:
     """The selection as it is, and under limits of a half, a quarter and an eighth of its most reused image's pairs.
 
+    No limit is tried under which there are too few images for all choices, however they are made.
+
     Args:
         distances: (pairs, images) D1, as for `select_all`.
         differences: of the embeddings.
@@ -57,9 +58,10 @@ def compare(
         reuse_limit: as it was.
     """
     now = _describe(reuse_limit, distances, chosen.indices, chosen.indices)
-    limits = [now.most_used >> halvings for halvings in range(1, LIMITS + 1)]
+    least = -(-chosen.indices.size // int(np.count_nonzero(~np.isnan(distances).all(axis=0))))
+    limits = {max(now.most_used >> halvings, least) for halvings in range(1, LIMITS + 1)} - {now.most_used}
     others = []
-    for limit in (limit for limit in limits if limit >= 1):
+    for limit in sorted(limits, reverse=True):
         try:
             limited = select_all(
                 distances,
@@ -88,14 +90,3 @@ def _describe(
     replaced = sum(len(set(row) - set(old)) for row, old in zip(indices.tolist(), before.tolist(), strict=True))
     distance = float(np.take_along_axis(distances, indices, axis=1).mean())
     return Reuse(limit, True, int(np.count_nonzero(used)), int(used.max()), replaced, distance)
-
-
-def in_words(rows: Sequence[Reuse]) -> str:
-    """The limits as one sentence."""
-    parts = [
-        f"{row.limit}: {row.images} images, {row.replaced} other choices, mean D1 {row.distance:.4f}"
-        if row.feasible
-        else f"{row.limit}: too few images"
-        for row in rows[1:]
-    ]
-    return "; ".join(parts)

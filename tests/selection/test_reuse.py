@@ -17,12 +17,20 @@ def test_one_striking_image_is_counted_and_limits_replace_it() -> None:
 
 
 def test_a_limit_that_leaves_too_few_images_is_said_to_do_so() -> None:
-    differences = mad.Differences(np.zeros((3, 1)))
-    distances = np.ones((4, 3))
+    differences = mad.Differences(np.zeros((6, 1)))
+    distances = np.ones((4, 6))
+    distances[:3, 2:] = np.nan  # three pairs share two images
     chosen = mad.select_all(distances, differences, per_pair=2, trade_off=0)
     rows = reuse.compare(distances, differences, chosen, trade_off=0, aggregate="mean")
-    assert [(row.limit, row.feasible) for row in rows] == [(None, True), (2, False), (1, False)]
-    assert "2: too few images" in reuse.in_words(rows)
+    assert [(row.limit, row.feasible) for row in rows] == [(None, True), (2, False)]
+
+
+def test_limits_that_no_choice_could_keep_are_not_tried() -> None:
+    distances = np.ones((6, 4))
+    chosen = mad.select_all(distances, np.zeros((4, 1)), per_pair=2, trade_off=0)
+    rows = reuse.compare(distances, mad.Differences(np.zeros((4, 1))), chosen, trade_off=0, aggregate="mean")
+    # Twelve choices among four images: three each at least.
+    assert [row.limit for row in rows] == [None, 3]
 
 
 def test_the_figures_are_those_of_the_selection_under_that_limit() -> None:
