@@ -43,9 +43,8 @@ class Network:
         ]
         window = np.hanning(5)[1:-1]
         self._window = torch.from_numpy(np.outer(window, window) / window.sum() ** 2).to(device, dtype)
-        self._mean, self._std = (
-            torch.tensor(values, dtype=dtype, device=device).view(1, 3, 1, 1) for values in (_MEAN, _STD)
-        )
+        mean, std = (torch.tensor(values, dtype=dtype, device=device).view(1, 3, 1, 1) for values in (_MEAN, _STD))
+        self._scale, self._shift = 1 / std, -mean / std
 
     def levels(self, maps: Tensor, stages: Iterable[int]) -> Iterator[Tensor]:
         """What stages in a row give, one after the other.
@@ -63,7 +62,7 @@ class Network:
             if stage == FIRST:
                 maps = maps.to(self.dtype) / 255
                 yield maps
-                maps = ((maps - self._mean) / self._std).to(self.features_dtype)
+                maps = torch.addcmul(self._shift, maps, self._scale).to(self.features_dtype)
             maps = maps if pooled is None else pooled
             for weight, bias in self._stages[stage]:
                 maps = functional.conv2d(maps, weight, bias, padding=1).relu_()
@@ -75,9 +74,9 @@ class Network:
     def _pooled(self, maps: Tensor) -> Tensor:
         """sqrt(Hann filter of the square, stride 2, + 1e-12); in `dtype`, since a square can exceed half precision."""
         channels = maps.shape[1]
-        window = self._window.expand(channels, 1, 3, 3)
-        power = functional.conv2d(maps.to(self.dtype).square(), window, stride=2, padding=1, groups=channels)
-        return power.add_(1e-12).sqrt_().to(self.features_dtype)
+        window, bias = self._window.expand(channels, 1, 3, 3), self._window.new_full((channels,), 1e-12)
+        power = functional.conv2d(maps.to(self.dtype).square(), window, bias, stride=2, padding=1, groups=channels)
+        return power.sqrt_().to(self.features_dtype)
 
 
 def _convolution(state: Mapping[str, Tensor], number: int, channels: tuple[int, int]) -> tuple[Tensor, Tensor]:
