@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from torchvision.models import vgg
 
 from pipelines.images import Pixels
-from pipelines.selection.dists import Dists
-from pipelines.selection.dists_network import CHANNELS
+from pipelines.selection.dists.metric import Dists
+from pipelines.selection.dists.network import CHANNELS
 
 IMAGES = 12
 PAIRS = list(itertools.combinations(range(IMAGES), 2))

@@ -19,6 +19,9 @@ from pipelines.study import Execution
 if TYPE_CHECKING:
     from spandrel.architectures.Compact import Compact
 
+# No test fetches weights, not even where the network is there and a developer's shell does not forbid it.
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
 # Speed is not what these tests are about; in CI the same examples are tried every time.
 settings.register_profile("discern", deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("discern")

@@ -26,7 +26,7 @@ from pipelines.images import Pixels
 from pipelines.lazy import Lazy
 from pipelines.pretrained import Found
 from pipelines.selection import installed_metrics
-from pipelines.selection.dists import Dists
+from pipelines.selection.dists.metric import Dists
 from pipelines.study import Weights
 from pipelines.super_resolution.state_dict import load_strictly
 

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pipelines.errors import DiscernError
+from pipelines.errors import DiscernError, WeightsError
 from pipelines.problems import Problem
 from pipelines.progress import Progress, silent
 from pipelines.selection import choices, distances, measuring, near_duplicates, record, selected, semantics
@@ -135,10 +135,15 @@ def _alike(candidates: Candidates, embeddings: NDArray[np.float32]) -> list[Alik
 
 def _measures(study: Study) -> _Measures:
     settings, device = study.selection, study.execution.device
-    return _Measures(
-        distances.get(settings.distance, study.weights, device),
-        semantics.get(settings.semantics, study.weights, device),
-    )
+    try:
+        return _Measures(
+            distances.get(settings.distance, study.weights, device),
+            semantics.get(settings.semantics, study.weights, device),
+        )
+    except WeightsError as error:
+        raise WeightsError(
+            f"{error}. Selection without weights: distance = \"gmsd\" and semantics = \"colour_gradient\" in [selection]"
+        ) from error
 
 
 def _digest(study: Study, measures: _Measures, candidates: Candidates) -> str:

@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from app import runs
 from pipelines import study as study_files
 from pipelines.progress import silent
 from pipelines.selection import selected
-from pipelines.super_resolution import stage
 from pipelines.workspace import Workspace
-from tests.conftest import save, textured
+from tests.conftest import save
 
 LATE = """
 [[methods]]
@@ -20,14 +21,12 @@ kind = "interpolation"
 algorithm = "lanczos"
 """
 ANCHORS = '[selection.anchors]\nlate = ["nearest", "sharp"]\n\n[calibration]'
-# The LR images on which the new method is compared with each anchor; the last one is in no old pair.
-PER_ANCHOR = 4
-NEW_PAIRS = 2 * PER_ANCHOR
+NEW_PAIRS = 2 * 4  # anchors x images for each
 
 
 @dataclass(frozen=True)
 class Extended:
-    """A workspace of four methods; `stems` are those of its new pairs, `fresh` the LR image that came with them."""
+    """A workspace of four methods; its new pairs show `stems`, and `fresh`, which is in no old pair."""
 
     root: Path
     stems: tuple[str, ...]
@@ -44,33 +43,13 @@ class Extended:
 
 
 def build(workspace: Path, folder: Path) -> Extended:
-    """Add the method to a copy of the study, run that, and select by hand."""
+    """Add the method, and an LR image, to a copy of the study, and run that."""
     shutil.copytree(workspace.parent, folder)
-    old = selected.manifest(Workspace(workspace)).rows()
-    save(folder / "lr" / "image_9.png", textured(9, 40, 48))
+    old = {row["stem"] for row in selected.manifest(Workspace(workspace)).rows()}
+    # Noise is what the new method and its anchors differ on most: the image is in its pairs.
+    save(folder / "lr" / "image_9.png", np.random.default_rng(9).integers(0, 256, (40, 48, 3), dtype=np.uint8))
     text = (folder / "study.toml").read_text().replace("[selection]", f"{LATE}\n[selection]")
     (folder / "study.toml").write_text(text.replace("[calibration]", ANCHORS))
     root = runs.run(folder / "study.toml", silent).workspace.root
-    stems = (*sorted({row["stem"] for row in old})[: PER_ANCHOR - 1], "image_9")
-    made = stage.outputs(study_files.recorded(root), Workspace(root))
-    output = {(row["stem"], row["method"]): row for row in made.to_dict("records")}
-    new = [
-        {
-            "group": "mad",
-            "method_a": anchor,
-            "method_b": "late",
-            "rank": rank,
-            "image": output[stem, "late"]["image"],
-            "stem": stem,
-            "output_a": output[stem, anchor]["sha256"],
-            "output_b": output[stem, "late"]["sha256"],
-            "distance": 0.1 / rank,
-            "semantics": 0.0,
-            "score": 0.1 / rank,
-            "rank_by_distance": rank,
-        }
-        for anchor in ("nearest", "sharp")
-        for rank, stem in enumerate(stems, 1)
-    ]
-    selected.manifest(Workspace(root)).replace(old + new)
-    return Extended(root, stems, "image_9")
+    rows = [row for row in selected.manifest(Workspace(root)).rows() if row["method_b"] == "late"]
+    return Extended(root, tuple(sorted({row["stem"] for row in rows} & old)), "image_9")

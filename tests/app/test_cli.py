@@ -55,7 +55,8 @@ def test_init_writes_an_example_that_asks_for_the_papers_settings_and_refuses_to
     assert result.returncode == 0
     assert f"discern run {tmp_path / 'new' / 'study.toml'}" in result.stdout
     message = refused(discern("run", tmp_path / "new" / "study.toml"))
-    assert "selection.distance: 'dists' (the paper's choice) needs pretrained" in message
+    assert "weights.vgg16: vgg16-397923af.pth is not in the cache, and cannot be fetched from" in message
+    assert 'Selection without weights: distance = "gmsd" and semantics = "colour_gradient"' in message
     assert not (tmp_path / "new" / "workspace").exists()
     assert "exists already" in refused(discern("init", tmp_path / "new"))
 

@@ -20,8 +20,8 @@ from pipelines import images
 from pipelines.degradation import blur, noise
 from pipelines.errors import DiscernError, WeightsError
 from pipelines.images import Pixels
-from pipelines.selection import segments
-from pipelines.selection.dists import Dists
+from pipelines.selection.dists import segments
+from pipelines.selection.dists.metric import Dists
 from tests.conftest import textured
 
 # Of torchvision's VGG-16: numbers of the convolutions of each stage, and their channels.

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.selection.moments import Moments
+from pipelines.selection.dists.moments import Moments
 
 
 def maps(seed: int, mean: float, height: int = 9, width: int = 14) -> torch.Tensor:

@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from pipelines.selection.dists import Dists
 from scipy.stats import chi2
 
 from pipelines import images, ingest, pretrained, weights
@@ -19,6 +18,7 @@ from pipelines.errors import DiscernError, WeightsError
 from pipelines.progress import silent
 from pipelines.selection import distances, mad, record, selected, semantics, stage
 from pipelines.selection.choices import Candidates, choose
+from pipelines.selection.dists.metric import Dists
 from pipelines.study import Selection, Study
 from pipelines.super_resolution import stage as super_resolution
 from pipelines.workspace import Workspace, WorkspaceError

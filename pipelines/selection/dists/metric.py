@@ -17,9 +17,9 @@ from torch import Tensor
 from pipelines import weights
 from pipelines.errors import DiscernError, WeightsError
 from pipelines.images import Pixels
-from pipelines.selection.dists_network import CHANNELS, LAST, Network, checked
-from pipelines.selection.moments import Moments
-from pipelines.selection.segments import SEGMENTS, through
+from pipelines.selection.dists.moments import Moments
+from pipelines.selection.dists.network import CHANNELS, LAST, Network, checked
+from pipelines.selection.dists.segments import SEGMENTS, through
 
 TILE = 256  # large against the halo; the maps that pass through the network stay in memory that malloc uses again
 

@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipelines.selection.dists_network import CHANNELS, CONVOLUTIONS, FIRST, LAST, Network
-from pipelines.selection.moments import Moments
-from pipelines.selection.tiles import Span, spans
+from pipelines.selection.dists.moments import Moments
+from pipelines.selection.dists.network import CHANNELS, CONVOLUTIONS, FIRST, LAST, Network
+from pipelines.selection.dists.tiles import Span, spans
 
 
 @dataclass(frozen=True)

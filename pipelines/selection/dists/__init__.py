@@ -1,0 +1,1 @@
+"""DISTS, for all pairs of N images from N passes of the network."""
