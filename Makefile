@@ -24,8 +24,8 @@ test: lint types ## style, types, and every test (TESTS=tests/ranking for a part
 test-slow: $(INSTALLED) ## the tests that take minutes
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m slow $(TESTS)
 
-bench: $(INSTALLED) ## speed as ratios against bare loops, into docs/benchmarks.md; keep the machine quiet meanwhile
-	$(BIN)/python -m benchmarks
+bench: $(INSTALLED) ## speed as ratios, into docs/benchmarks.md (PARTS=selection for a part); keep the machine quiet meanwhile
+	$(BIN)/python -m benchmarks $(PARTS)
 
 lint: $(INSTALLED) ## style alone
 	$(BIN)/ruff check .

@@ -70,7 +70,7 @@ def synthetic(count: int, side: int) -> list[Pixels]:
 def _speed(network: nn.Sequential, weights: dict[str, Tensor], repeats: int) -> str:
     rows = [_speed_row(network, weights, side, timed, repeats) for side, timed in TIMED_PAIRS.items()]
     return (
-        f"## DISTS: {len(PAIRS)} pairs of {IMAGES} images\n\n"
+        f"### DISTS: {len(PAIRS)} pairs of {IMAGES} images\n\n"
         "The loop is `piq.DISTS` with the same weights, once for each pair, without its shrinking of large images; at "
         f"512 pixels {TIMED_PAIRS[512]} pairs are timed and scaled to {len(PAIRS)}. The bare passes are torchvision's "
         f"`vgg16().features[:30]` (which pools the largest value) on one image after the other, {IMAGES} in all. "
@@ -142,7 +142,7 @@ for _ in range(int(sys.argv[2])):
 def _memory() -> str:
     once, twice = _peaks(LARGE, 2)
     return (
-        "## DISTS: memory\n\n"
+        "### DISTS: memory\n\n"
         f"Peak memory of a process, with all that it has imported, that compares {IMAGES} outputs of {LARGE} x {LARGE} "
         f"pixels: {once:.2f} GB (goal: under {PEAK_GOAL} GB); after {IMAGES} outputs of a second image: {twice:.2f} GB "
         "(goal: no growth)."
@@ -156,7 +156,7 @@ def _peaks(side: int, times: int) -> list[float]:
 
 
 def _gpu(network: nn.Sequential, weights: dict[str, Tensor], repeats: int) -> str:
-    heading = "## DISTS on a GPU\n\n"
+    heading = "### DISTS on a GPU\n\n"
     if not torch.cuda.is_available():
         return heading + "Not measured: there was no GPU."
     rows = [

@@ -67,7 +67,7 @@ def _text(runs: list[Run]) -> str:
         for run in runs
     )
     return (
-        "## Eq. (1) at the paper's scale\n\n"
+        "### Eq. (1) at the paper's scale\n\n"
         f"{PAIRS_OF_METHODS} pairs of methods x {PER_PAIR} images by `pipelines.selection.mad`, random embeddings of "
         f"{DIMENSIONS:,} values in float32, random D1: nearly every choice is another image, which is the most work "
         f"there can be. Goals for {first.images:,} images: under {GOAL_SECONDS} s and {GOAL_GIB} GiB; linear in the "

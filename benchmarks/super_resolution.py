@@ -64,7 +64,7 @@ def sections(folder: Path, *, images: int, repeats: int) -> list[str]:
 def _networks(folder: Path, cases: Sequence[Case], repeats: int) -> str:
     rows = [_network_row(folder / str(number), case, repeats) for number, case in enumerate(cases)]
     return (
-        "## The stage and the bare model loop\n\n"
+        "### The stage and the bare model loop\n\n"
         "The stage decodes, checks, runs the network, verifies, encodes, hashes, stores with fsync and records; one "
         "thread of the network for each worker. The bare loop decodes, runs the same network with all cores for each "
         "image, encodes and writes. Random weights, CPU; medians of "
@@ -103,7 +103,7 @@ def _bookkeeping(folder: Path, images: int, repeats: int) -> str:
     )
     again = _second_run(folder / "run-0.toml")
     return (
-        f"## Bookkeeping over {images:,} small images\n\n"
+        f"### Bookkeeping over {images:,} small images\n\n"
         "Bicubic enlargement of 64 x 64 pixels to 256 x 256: what is left is bookkeeping. The bare loop decodes, "
         "enlarges, encodes and writes, with as many threads as the stage.\n\n"
         "| bare loop, ms per image | stage / bare | goal |\n| --- | --- | --- |\n"
@@ -117,7 +117,7 @@ def _memory(folder: Path, images: int) -> str:
     few = max(images // 2, 1)
     peaks = {count: _peak_of(folder / str(count), count) for count in (few, images)}
     return (
-        "## Memory\n\n"
+        "### Memory\n\n"
         f"Peak memory of a process that ingests and enlarges small images: {peaks[few]:.0f} MiB for {few:,} of them, "
         f"{peaks[images]:.0f} MiB for {images:,}: {1024 * (peaks[images] - peaks[few]) / (images - few):.1f} KiB for "
         "each further image, which are its rows in the tables. Pixels do not pile up."
