@@ -19,7 +19,7 @@ demo: $(INSTALLED) ## a study of real photographs, served: subjects vote, the ma
 	$(BIN)/discern demo
 
 test: lint types ## style, types, and every test (TESTS=tests/ranking for a part)
-	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m "not slow" -n $(AT_ONCE) --dist loadfile $(TESTS)
+	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m "not slow" -n $(AT_ONCE) --dist loadfile --no-loadscope-reorder $(TESTS)
 
 test-slow: $(INSTALLED) ## the tests that take minutes
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m slow $(TESTS)

@@ -327,3 +327,69 @@ def test_an_image_is_no_study_file(tmp_path: Path) -> None:
 def test_an_accepted_licence_may_be_that_of_an_architecture(make_study: MakeStudy) -> None:
     path = make_study(replace={'name = "small"': 'name = "small"\naccept_licences = ["srformer", "rgt", "sharp"]'})
     assert studies.load(path).accept_licences == ("srformer", "rgt", "sharp")
+
+
+LATER = """
+[[methods]]
+id = "later"
+kind = "interpolation"
+algorithm = "lanczos"
+"""
+
+
+def anchors(text: str) -> dict[str, str]:
+    return {"per_pair = 2": f"per_pair = 2\nanchors = {text}"}
+
+
+def test_a_method_that_came_later_is_compared_with_its_anchors_alone(make_study: MakeStudy) -> None:
+    study = studies.load(make_study(replace=anchors('{later = ["sharp", "nearest"]}'), extra=LATER))
+    assert study.method_pairs == (
+        ("nearest", "bicubic"),
+        ("nearest", "sharp"),
+        ("nearest", "later"),
+        ("bicubic", "sharp"),
+        ("sharp", "later"),
+    )
+    assert len(studies.load(make_study(extra=LATER)).method_pairs) == 6
+
+
+def test_a_second_later_method_may_have_the_first_one_for_an_anchor(make_study: MakeStudy) -> None:
+    two = LATER + LATER.replace("later", "latest")
+    study = studies.load(make_study(replace=anchors('{later = ["sharp"], latest = ["later", "nearest"]}'), extra=two))
+    assert {pair for pair in study.method_pairs if "lat" in pair[1]} == {
+        ("sharp", "later"),
+        ("later", "latest"),
+        ("nearest", "latest"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ('{later = ["blur"]}', "selection.anchors.later: the study has no method 'blur'; it has nearest, bicubic,"),
+        ('{newer = ["sharp"]}', "selection.anchors.newer: the study has no method 'newer'"),
+        ("{later = []}", "selection.anchors.later: [] are no anchors; name other methods, each once"),
+        ('{later = ["later"]}', "selection.anchors.later: ['later'] are no anchors"),
+        ('{later = ["sharp", "sharp"]}', "are no anchors; name other methods, each once"),
+        ('{later = "sharp"}', "selection.anchors.later: 'sharp' is not a list; write it as [...]"),
+        ('{nearest = ["sharp"]}', "methods: those in selection.anchors came later; put their blocks after all others"),
+        (
+            '{later = ["sharp"], sharp = ["nearest"], bicubic = ["nearest"]}',
+            "selection.anchors: only 1 methods came first; two at least are needed",
+        ),
+    ],
+)
+def test_anchors_that_cannot_be_are_refused(make_study: MakeStudy, given: str, message: str) -> None:
+    with pytest.raises(StudyError) as refused:
+        studies.load(make_study(replace=anchors(given), extra=LATER))
+    assert message in str(refused.value)
+
+
+def test_weights_are_files_beside_the_study(make_study: MakeStudy, tmp_path: Path) -> None:
+    path = make_study(extra='\n[weights]\nvgg16 = "vgg.pth"\n')
+    with pytest.raises(StudyError, match=r"weights\.vgg16: no such file: .*vgg\.pth; create it or correct the path"):
+        studies.load(path)
+    (tmp_path / "vgg.pth").touch()
+    assert studies.load(path).weights.vgg16 == tmp_path / "vgg.pth"
+    with pytest.raises(StudyError, match=r"weights\.vgg: unknown key \(did you mean 'vgg16'\?\)"):
+        studies.load(make_study(extra='\n[weights]\nvgg = "vgg.pth"\n'))

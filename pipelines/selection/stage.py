@@ -142,7 +142,7 @@ def _measures(study: Study) -> _Measures:
         )
     except WeightsError as error:
         raise WeightsError(
-            f"{error}. Selection without weights: distance = \"gmsd\" and semantics = \"colour_gradient\" in [selection]"
+            f'{error}. Selection without weights: distance = "gmsd" and semantics = "colour_gradient" in [selection]'
         ) from error
 
 
