@@ -1,5 +1,6 @@
 """The stage: distances once, picks as Eq. (1) has them from the stored values, gaps left out and reported."""
 
+import shutil
 from collections import Counter
 from collections.abc import Callable
 from itertools import combinations
@@ -343,6 +344,24 @@ class TestWhatHasNoDistance:
         table = selected.manifest(workspace).read()
         chosen = table[(table["method_a"] == "bicubic") & (table["method_b"] == "sharp")]
         assert "image_1" not in set(chosen["stem"])
+
+
+@pytest.mark.slow
+def test_a_ray_cluster_measures_what_this_process_measures(make_study: MakeStudy, random_vgg: Path) -> None:
+    pytest.importorskip("ray", reason="the Ray engine is an optional extra")
+    replace = {'distance = "gmsd"': 'distance = "dists"', '"colour_gradient"': '"vgg16"'}
+    path = make_study(images=3, replace=replace, extra=f'[weights]\nvgg16 = "{random_vgg}"\n')
+    _, workspace, _ = run(path)
+    here = selected.manifest(workspace).read()
+    shutil.rmtree(workspace.root)
+    text = path.read_text()
+    path.write_text(text.replace("[execution]", '[execution]\nengine = "ray"'))
+    _, workspace, report = run(path)
+    there = selected.manifest(workspace).read()
+    assert report.problems == ()
+    assert list(there["stem"]) == list(here["stem"])
+    np.testing.assert_allclose(there["distance"], here["distance"], atol=1e-6)
+    np.testing.assert_allclose(there["semantics"], here["semantics"], rtol=1e-4)
 
 
 def test_a_constant_image_is_an_image_like_others(make_study: MakeStudy) -> None:
