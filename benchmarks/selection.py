@@ -12,6 +12,7 @@ SELECT = """
 import sys, time
 import numpy as np
 from pipelines import memory
+from pipelines.selection import mad
 
 images, dimensions, pairs, per_pair = map(int, sys.argv[1:])
 random = np.random.default_rng(0)
@@ -22,11 +23,12 @@ for start in range(0, images, 500):  # as rectified features are: half of the va
 distances = random.random((pairs, images))
 started = time.perf_counter()
 chosen = mad.select_all(distances, embeddings, per_pair=per_pair, trade_off=0.1)
-seconds = time.perf_counter() - started
+seconds, peak = time.perf_counter() - started, memory.peak()
+some = embeddings[:5000]
 one = time.perf_counter()
-np.mean((embeddings - embeddings[0]) ** 2, axis=1)
-one = time.perf_counter() - one
-print(seconds, memory.peak() / 2**30, len(np.unique(chosen.indices)), one)
+np.mean((some - embeddings[0]) ** 2, axis=1)
+one = (time.perf_counter() - one) * images / len(some)
+print(seconds, peak / 2**30, len(np.unique(chosen.indices)), one)
 """
 
 
