@@ -5,7 +5,6 @@ import itertools
 import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Sequence
 from typing import Any
 from unittest import mock
@@ -18,6 +17,7 @@ from PIL.Image import Resampling
 from torch import Tensor, nn
 from torchvision.models import vgg
 
+from benchmarks.timing import seconds, spread
 from pipelines.images import Pixels
 from pipelines.selection.dists.metric import Dists
 from pipelines.selection.dists.network import CHANNELS
@@ -89,8 +89,8 @@ def _speed_row(network: nn.Sequential, weights: dict[str, Tensor], side: int, ti
     faster = [second / first * len(PAIRS) / timed for first, second, _ in times]
     slower = [first / third for first, _, third in times]
     return (
-        f"| {side} | {statistics.median(first for first, *_ in times):.2f} | {_spread(faster)} | at least {FASTER} "
-        f"| {_spread(slower)} | at most {SLOWER} |"
+        f"| {side} | {statistics.median(first for first, *_ in times):.2f} | {spread(faster)} | at least {FASTER} "
+        f"| {spread(slower)} | at most {SLOWER} |"
     )
 
 
@@ -191,14 +191,4 @@ def _alternating(works: Sequence[Callable[[], object]], repeats: int) -> list[li
     """Seconds of each, in turn."""
     for work in works:
         work()  # once for caches and lazy imports
-    return [[_seconds(work) for work in works] for _ in range(repeats)]
-
-
-def _seconds(work: Callable[[], object]) -> float:
-    started = time.perf_counter()
-    work()
-    return time.perf_counter() - started
-
-
-def _spread(ratios: Sequence[float]) -> str:
-    return f"{statistics.median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f})"
+    return [[seconds(work) for work in works] for _ in range(repeats)]

@@ -4,7 +4,6 @@ import os
 import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from PIL.Image import Resampling
 from spandrel.architectures.Compact import Compact
 from spandrel.architectures.ESRGAN import ESRGAN
 
+from benchmarks.timing import seconds, spread
 from pipelines import ingest
 from pipelines import study as studies
 from pipelines.super_resolution import stage
@@ -88,9 +88,7 @@ def _network_row(folder: Path, case: Case, repeats: int) -> str:
         return _stage(folder, f"run-{run}", METHODS["nearest"] + network)
 
     bare_seconds, ratios = _compare(bare, staged, repeats)
-    return (
-        f"| {case.name}, {case.images} of them | {bare_seconds / case.images:.2f} | {_spread(ratios)} | {case.goal} |"
-    )
+    return f"| {case.name}, {case.images} of them | {bare_seconds / case.images:.2f} | {spread(ratios)} | {case.goal} |"
 
 
 def _bookkeeping(folder: Path, images: int, repeats: int) -> str:
@@ -107,7 +105,7 @@ def _bookkeeping(folder: Path, images: int, repeats: int) -> str:
         "Bicubic enlargement of 64 x 64 pixels to 256 x 256: what is left is bookkeeping. The bare loop decodes, "
         "enlarges, encodes and writes, with as many threads as the stage.\n\n"
         "| bare loop, ms per image | stage / bare | goal |\n| --- | --- | --- |\n"
-        f"| {1000 * bare_seconds / images:.2f} | {_spread(ratios)} | 1.3 |\n\n"
+        f"| {1000 * bare_seconds / images:.2f} | {spread(ratios)} | 1.3 |\n\n"
         f"A second run of ingest and stage over these {images:,} images, all finished with two methods, in a new "
         f"process with its imports: {again:.1f} s (goal: under 5 s)."
     )
@@ -132,7 +130,7 @@ def _compare(
     times = []
     for run in range(repeats):
         prepared = staged(run)
-        times.append((_seconds(bare), _seconds(prepared)))
+        times.append((seconds(bare), seconds(prepared)))
     return statistics.median(first for first, _ in times), [second / first for first, second in times]
 
 
@@ -200,7 +198,7 @@ print(memory.peak() / 2**20)
 
 
 def _second_run(study: Path) -> float:
-    return _seconds(lambda: subprocess.run([sys.executable, "-c", AGAIN, str(study), "0"], check=True))
+    return seconds(lambda: subprocess.run([sys.executable, "-c", AGAIN, str(study), "0"], check=True))
 
 
 def _peak_of(folder: Path, images: int) -> float:
@@ -221,13 +219,3 @@ def _write_images(folder: Path, images: int, side: int) -> None:
         smooth = np.asarray(coarse.resize((side, side), Resampling.BICUBIC)).astype(np.float64)
         pixels = np.clip(smooth + random.normal(0, 4, smooth.shape), 0, 255).astype(np.uint8)
         Image.fromarray(pixels).save(folder / f"{number:05d}.png")
-
-
-def _seconds(work: Callable[[], object]) -> float:
-    started = time.perf_counter()
-    work()
-    return time.perf_counter() - started
-
-
-def _spread(ratios: Sequence[float]) -> str:
-    return f"{statistics.median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f})"

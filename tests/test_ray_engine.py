@@ -34,6 +34,7 @@ def test_stages_share_the_ray_that_the_first_of_them_starts_until_the_last_one_e
     assert not ray.is_initialized()
 
 
+@pytest.mark.slow
 def test_a_ray_that_was_there_before_stays() -> None:
     ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="WARNING")
     try:

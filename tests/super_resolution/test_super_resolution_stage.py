@@ -209,6 +209,7 @@ def test_a_killed_run_on_ray_continues_and_leaves_no_process(make_study: MakeStu
 NETWORK = '\n[[methods]]\nid = "net"\nkind = "checkpoint"\nfile = "net.pth"\ntile = 32\noverlap = 8\n'
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("kept_ray")
 def test_a_network_gives_the_same_bytes_on_a_ray_cluster(make_study: MakeStudy, tmp_path: Path) -> None:
     write_network(tmp_path / "net.pth")
