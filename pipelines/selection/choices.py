@@ -84,21 +84,7 @@ def choose(
     if not new.pairs:
         return Choices([], ())
     differences = Differences(embeddings)
-    place = {sha256: index for index, (sha256, _) in enumerate(candidates.images)}
-    earlier = [place[image] for image in kept[kept["group"] == MAD]["image"] if image in place]
-    try:
-        chosen = mad.select_all(
-            new.d1,
-            differences,
-            per_pair=settings.per_pair,
-            trade_off=settings.trade_off,
-            aggregate=settings.aggregate,
-            reuse_limit=settings.reuse_limit,
-            used=np.bincount(np.array(earlier, dtype=np.int64), minlength=len(place)),
-            progress=progress,
-        )
-    except DiscernError as error:
-        raise DiscernError(f"selection.reuse_limit: {error}") from error
+    chosen = _by_eq_1(new, differences, settings, kept, progress)
     limits = reuse.compare(
         new.d1,
         differences,
@@ -113,6 +99,26 @@ def choose(
         drawn = _draw(new, pair, set(chosen.indices[pair].tolist()), settings.random_per_pair, seed)
         rows += _explain(new, settings, RANDOM, pair, drawn, _diversity(drawn, differences, settings.aggregate))
     return Choices(rows, limits)
+
+
+def _by_eq_1(
+    candidates: Candidates, differences: Differences, settings: Selection, kept: pd.DataFrame, progress: Progress
+) -> mad.Selection:
+    place = {sha256: index for index, (sha256, _) in enumerate(candidates.images)}
+    earlier = [place[image] for image in kept[kept["group"] == MAD]["image"] if image in place]
+    try:
+        return mad.select_all(
+            candidates.d1,
+            differences,
+            per_pair=settings.per_pair,
+            trade_off=settings.trade_off,
+            aggregate=settings.aggregate,
+            reuse_limit=settings.reuse_limit,
+            used=np.bincount(np.array(earlier, dtype=np.int64), minlength=len(place)),
+            progress=progress,
+        )
+    except DiscernError as error:
+        raise DiscernError(f"selection.reuse_limit: {error}") from error
 
 
 def _draw(candidates: Candidates, pair: int, chosen: set[int], number: int, seed: int) -> NDArray[np.int64]:

@@ -67,12 +67,14 @@ class Distance:
     Attributes:
         description: of the metric it is made of.
         found: its weights.
-        measure: computes it; loads its networks at the first use in each process.
+        measure: computes it.
+        network: what `measure` loads at the first use in each process, if anything.
     """
 
     description: Description
     found: tuple[Found, ...]
     measure: Measure
+    network: Lazy[Any] | None = None
 
     @property
     def name(self) -> str:
@@ -94,6 +96,16 @@ class Distance:
         """Tells distances apart that give other values: the sha256 of name, library and weights, in hexadecimal."""
         facts = self.provenance | {"weights": [found.sha256 for found in self.found]}
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+    def prepare(self) -> None:
+        """Load the network, if there is one, so that weights that do not fit are found before the first image.
+
+        Raises:
+            WeightsError: they do not fit.
+            DiscernError: the device cannot be used.
+        """
+        if self.network is not None:
+            self.network.get()
 
     def between(self, images: Sequence[Pixels], pairs: Pairs) -> NDArray[np.float64]:
         """The distances of some pairs among the outputs of one LR image.
@@ -163,18 +175,17 @@ def get(name: str, given: Weights | None = None, device: str = "cpu") -> Distanc
     description = describe(name)
     files = given or Weights()
     found = tuple(pretrained.resolve(need, getattr(files, need)) for need in description.weights)
-    return Distance(description, found, _measure(name, found, device))
-
-
-def _measure(name: str, found: tuple[Found, ...], device: str) -> Measure:
-    if name.startswith(installed_metrics.PREFIX):
-        return _BothWays(Lazy(partial(installed_metrics.load, name, device)))
     if name == "dists":
         vgg, alpha_beta = found
-        return _AllAtOnce(Lazy(partial(_load_dists, vgg, alpha_beta, device)))
+        dists = Lazy(partial(_load_dists, vgg, alpha_beta, device))
+        return Distance(description, found, _AllAtOnce(dists), dists)
     if name in _TRUNKS:
-        return _OneWay(Lazy(partial(_load_lpips, name, found[0], device)))
-    return root_mean_square if name == "psnr" else _Departure(full_reference.get(name))
+        lpips = Lazy(partial(_load_lpips, name, found[0], device))
+        return Distance(description, found, _OneWay(lpips), lpips)
+    if name.startswith(installed_metrics.PREFIX):
+        metric = Lazy(partial(installed_metrics.load, name, device))
+        return Distance(description, found, _BothWays(metric), metric)
+    return Distance(description, found, root_mean_square if name == "psnr" else _Departure(full_reference.get(name)))
 
 
 def root_mean_square(images: Sequence[Pixels], pairs: Pairs) -> list[float]:

@@ -1,14 +1,14 @@
 """D1 between outputs and D2's embeddings of LR images: what is missing is computed, and recorded at once."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
 
 from pipelines import executor, images
-from pipelines.errors import DiscernError
 from pipelines.problems import Problem
 from pipelines.progress import Progress
 from pipelines.selection import record
@@ -16,7 +16,7 @@ from pipelines.selection.choices import Candidates
 from pipelines.selection.distances import Distance
 from pipelines.selection.semantics import Embedding
 from pipelines.study import Resize, Study
-from pipelines.workspace import Workspace
+from pipelines.workspace import Manifest, Workspace
 
 SHORT_SIDE = 256
 
@@ -43,6 +43,9 @@ class LowResolution:
         return self.stem
 
 
+Item = TypeVar("Item", Comparison, LowResolution)
+
+
 def measure(
     study: Study, workspace: Workspace, distance: Distance, outputs: pd.DataFrame, progress: Progress
 ) -> list[Problem]:
@@ -55,18 +58,8 @@ def measure(
         Comparison(stems[image][1], tuple(sorted(set(zip(rows["output_a"], rows["output_b"], strict=True)))))
         for image, rows in groups
     ]
-    measure_image = partial(_measure_image, workspace, distance, study.selection.resize, study.execution.device)
-    failed = executor.fill(
-        record.distances(workspace),
-        measure_image,
-        todo,
-        task="distances D1",
-        progress=progress,
-        execution=study.execution,
-        gpus=_gpus(study),
-    )
-    record.distances(workspace).compact()
-    return sorted(Problem("selection", outcome.item.stem, "", str(outcome.problem)) for outcome in failed)
+    work = partial(_measure_image, workspace, distance, study.selection.resize, study.execution.device)
+    return _fill(study, record.distances(workspace), distance, work, todo, "distances D1", progress)
 
 
 def _measure_image(
@@ -86,23 +79,13 @@ def embed(
 ) -> list[Problem]:
     """Embed each candidate LR image for D2, where that is missing."""
     known = record.embedded(workspace, embedding.fingerprint)
-    failed = executor.fill(
-        record.embeddings(workspace),
-        partial(_embed_image, workspace, embedding, study.execution.device),
-        [LowResolution(stem, image) for image, stem in images_of(outputs) if image not in known],
-        task="embeddings D2",
-        progress=progress,
-        execution=study.execution,
-        gpus=_gpus(study),
-    )
-    record.embeddings(workspace).compact()
-    return sorted(Problem("selection", outcome.item.stem, "", str(outcome.problem)) for outcome in failed)
+    todo = [LowResolution(stem, image) for image, stem in images_of(outputs) if image not in known]
+    work = partial(_embed_image, workspace, embedding, study.execution.device)
+    return _fill(study, record.embeddings(workspace), embedding, work, todo, "embeddings D2", progress)
 
 
 def _embed_image(workspace: Workspace, embedding: Embedding, device: str, item: LowResolution) -> list[dict[str, Any]]:
     vector = embedding(workspace.get_image(item.sha256))
-    if not np.isfinite(vector).all():
-        raise DiscernError(f"{embedding.name}: the embedding of {item.stem!r} is not finite; left out")
     record.vectors(workspace, embedding.fingerprint).put(item.sha256, vector)
     facts = {"semantics": embedding.name, "fingerprint": embedding.fingerprint, "device": device}
     return [facts | {"image": item.sha256, "dimensions": len(vector)}]
@@ -147,5 +130,20 @@ def candidates(
     return Candidates(listed, pairs, output_of, d1), sorted(problems)
 
 
-def _gpus(study: Study) -> int:
-    return int(study.execution.device.startswith("cuda"))
+def _fill(
+    study: Study,
+    table: Manifest,
+    measure: Distance | Embedding,
+    work: Callable[[Item], list[dict[str, Any]]],
+    todo: Sequence[Item],
+    task: str,
+    progress: Progress,
+) -> list[Problem]:
+    """Compute what is missing; what cannot be computed is left out, image by image."""
+    # Weights that do not fit are one error, not one for each image. On a cluster the workers load, on their devices.
+    if todo and study.execution.engine == "local":
+        measure.prepare()
+    gpus = int(study.execution.device.startswith("cuda"))
+    failed = executor.fill(table, work, todo, task=task, progress=progress, execution=study.execution, gpus=gpus)
+    table.compact()
+    return sorted(Problem("selection", one.item.stem, "", f"{one.item.stem!r}: {one.problem}") for one in failed)

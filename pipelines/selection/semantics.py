@@ -67,6 +67,15 @@ class Embedding(Protocol):
         """The sha256 of the provenance without what differs from host to host: equal ones, equal values."""
         ...
 
+    def prepare(self) -> None:
+        """Load the network, if there is one, so that weights that do not fit are found before the first image.
+
+        Raises:
+            WeightsError: they do not fit.
+            DiscernError: the device cannot be used.
+        """
+        ...
+
     def __call__(self, pixels: Pixels) -> Vector:
         """Embed an image.
 
@@ -128,6 +137,9 @@ class _Embedding:
         # The rest of the weights' facts follows from the hash, or is another on every host.
         facts["weights"] = [one["sha256"] for one in facts.get("weights", [])]
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+    def prepare(self) -> None:
+        self.describe.get()
 
     def __call__(self, pixels: Pixels) -> Vector:
         vector = self.describe.get()(pixels)

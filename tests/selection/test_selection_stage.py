@@ -386,6 +386,16 @@ def test_the_report_tells_of_reuse_and_near_duplicates_of_earlier_runs_too(make_
     assert first.reuse[0].limit is None
 
 
+@pytest.mark.parametrize("which", ["distance", "semantics"])
+def test_weights_that_do_not_fit_are_one_error_and_not_one_for_each_image(
+    make_study: MakeStudy, tmp_path: Path, which: str
+) -> None:
+    torch.save({"features.0.weight": torch.zeros(3, 3)}, tmp_path / "wrong.pt")
+    replace = {"distance": {'"gmsd"': '"lpips_vgg"'}, "semantics": {'"colour_gradient"': '"vgg16"'}}[which]
+    with pytest.raises(WeightsError, match=r"not weights of .*vgg"):
+        run(make_study(images=4, replace=replace, extra='[weights]\nvgg16 = "wrong.pt"\n'))
+
+
 def test_own_weights_are_marked(make_study: MakeStudy, random_vgg: Path) -> None:
     replace = {'distance = "gmsd"': 'distance = "dists"', '"colour_gradient"': '"vgg16"'}
     _, workspace, report = run(make_study(images=3, replace=replace, extra=f'[weights]\nvgg16 = "{random_vgg}"\n'))
@@ -399,3 +409,13 @@ def test_own_weights_are_marked(make_study: MakeStudy, random_vgg: Path) -> None
     assert row["distance"] == pytest.approx(
         dists.pair(workspace.get_image(row["output_a"]), workspace.get_image(row["output_b"])), abs=1e-6
     )
+
+
+def test_what_cannot_be_measured_is_named_with_its_image(make_study: MakeStudy) -> None:
+    path = make_study(images=3, size=(48, 48), replace={'"gmsd"': '"ms_ssim"'})
+    save(path.parent / "lr" / "tiny.png", textured(7))
+    _, workspace, report = run(path)
+    (problem,) = report.problems
+    assert problem.image == "tiny"
+    assert problem.reason.startswith("'tiny': ms_ssim needs images of at least 161 pixels a side, got 96")
+    assert "tiny" not in set(selected.manifest(workspace).read()["stem"])
