@@ -16,6 +16,7 @@ from torchvision.models import alexnet, vgg16
 from pipelines import full_reference
 from pipelines.degradation import blur, noise
 from pipelines.errors import DiscernError, WeightsError
+from pipelines.lazy import Lazy
 from pipelines.selection import distances
 from pipelines.study import Weights
 from tests.conftest import textured
@@ -182,6 +183,21 @@ def test_what_is_not_a_number_is_nan_and_nothing_is_negative() -> None:
     measure = replace(gmsd, measure=lambda images, pairs: [np.inf, np.nan, -1e-9, 0.25])
     values = measure.between([textured(0)] * 4, [(0, 1), (0, 2), (0, 3), (1, 2)])
     np.testing.assert_array_equal(values, [np.nan, np.nan, 0, 0.25])
+
+
+def test_of_an_asymmetric_metric_both_orders_count_as_departures_from_the_value_of_equal_images() -> None:
+    def score(image: torch.Tensor, reference: torch.Tensor) -> float:
+        return 5 + float(image.mean()) - 3 * float(reference.mean())  # against itself: 5 - 2 m
+
+    levels = [0, 51, 255]
+    images = [np.full((4, 4, 3), level, dtype=np.uint8) for level in levels]
+    both = distances._BothWays(Lazy(lambda: score))
+    # |score(a, b) - score(b, b)| = |a - b|, in either order; a metric that weighs the order otherwise is averaged.
+    assert both(images, [(0, 1), (2, 0)]) == pytest.approx([0.2, 1.0], abs=1e-6)
+    squares = distances._BothWays(Lazy(lambda: lambda a, b: float(a.mean()) ** 2 * float(b.mean())))
+    # |0.04 - 1| = 0.96 against the white one, |1 - 0.04| x 0.2 = 0.192 against the grey one.
+    assert squares(images, [(1, 2)]) == pytest.approx([(0.96 + 0.192) / 2], abs=1e-6)
+    assert squares(images, [(2, 1)]) == pytest.approx([(0.96 + 0.192) / 2], abs=1e-6)
 
 
 def test_an_unknown_name_is_one_clear_error() -> None:

@@ -419,3 +419,19 @@ def test_what_cannot_be_measured_is_named_with_its_image(make_study: MakeStudy) 
     assert problem.image == "tiny"
     assert problem.reason.startswith("'tiny': ms_ssim needs images of at least 161 pixels a side, got 96")
     assert "tiny" not in set(selected.manifest(workspace).read()["stem"])
+
+
+def test_distances_by_other_weights_do_not_count(make_study: MakeStudy, random_vgg: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.pt"
+    torch.save({key: 0.5 * value for key, value in weights.load_state(random_vgg).items()}, other)
+    dists = {'"gmsd"': '"dists"'}
+
+    def first_pair(path: Path) -> pd.Series:
+        _, workspace, _ = run(make_study(images=3, replace=dists, extra=f'[weights]\nvgg16 = "{path}"\n'))
+        row = selected.manifest(workspace).read().iloc[0]
+        metric = Dists.from_files(path, pretrained.resolve("dists").path)
+        outputs = [workspace.get_image(row[side]) for side in ("output_a", "output_b")]
+        assert row["distance"] == pytest.approx(metric.pair(*outputs), abs=1e-6)
+        return row
+
+    assert first_pair(random_vgg)["distance"] != first_pair(other)["distance"]
