@@ -16,6 +16,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 from pipelines import study_messages
 from pipelines.errors import DiscernError
 from pipelines.problems import printable
+from pipelines.protocol import Protocol
 from pipelines.study_methods import External, Folder, Method, MethodSection, Section
 from pipelines.study_sections import Calibration, Engine, Execution, Images, Resize, Selection, Weights
 from pipelines.super_resolution import catalogue, naming
@@ -27,6 +28,7 @@ __all__ = [
     "Engine",
     "Execution",
     "Images",
+    "Protocol",
     "Resize",
     "Selection",
     "Study",
@@ -58,6 +60,7 @@ class Study(Section):
     selection: Selection = Selection()
     weights: Weights = Weights()
     calibration: Calibration = Calibration()
+    protocol: Protocol = Protocol()
     execution: Execution = Execution()
 
     @model_validator(mode="after")
@@ -87,6 +90,15 @@ class Study(Section):
             raise ValueError("methods: those in selection.anchors came later; put their blocks after all others")
         return self
 
+    @model_validator(mode="after")
+    def _reference_is_a_method(self) -> Self:
+        wanted = self.protocol.reference_method
+        if wanted is not None and wanted not in self.method_ids:
+            raise ValueError(
+                f"protocol.reference: the study has no method {wanted!r}; it has {', '.join(self.method_ids)}"
+            )
+        return self
+
     @property
     def method_ids(self) -> tuple[str, ...]:
         """The methods' ids, in the order of the file: the study order."""
@@ -104,8 +116,8 @@ class Study(Section):
 
     @property
     def fingerprint(self) -> str:
-        """The sha256 of everything in the study that can change a result."""
-        return hashlib.sha256(self.model_dump_json(exclude={"execution", "workspace"}).encode()).hexdigest()
+        """The sha256 of everything in the study that can change what is made from it; not how people are asked."""
+        return hashlib.sha256(self.model_dump_json(exclude={"execution", "protocol", "workspace"}).encode()).hexdigest()
 
 
 def load(path: Path) -> Study:
@@ -208,6 +220,7 @@ _SECTIONS: dict[str, type[BaseModel]] = {
     "selection": Selection,
     "weights": Weights,
     "calibration": Calibration,
+    "protocol": Protocol,
     "execution": Execution,
 }
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
+from pipelines.protocol import LANGUAGE_PATTERN, REFERENCE_PATTERN, RETURN_PATTERN, Question
 from pipelines.study_methods import ID_PATTERN, KINDS, SHA256_PATTERN
 
 Location = tuple[int | str, ...]
@@ -13,6 +14,9 @@ Location = tuple[int | str, ...]
 _IN_WORDS = {
     ID_PATTERN: "an id: letters, digits and _ . + - alone, a letter or digit first",
     SHA256_PATTERN: "a sha256: 64 hexadecimal digits, in small letters",
+    LANGUAGE_PATTERN: "a language, such as en or zh",
+    REFERENCE_PATTERN: "none, interpolation:nearest (bilinear, bicubic, lanczos), or method: and the id of one",
+    RETURN_PATTERN: "an address that begins with https://",
 }
 LONGEST_VALUE = 100  # characters of a value that are shown
 
@@ -35,6 +39,8 @@ def describe(problem: ErrorDetails, sections: Mapping[str, type[BaseModel]]) -> 
             return f"{key}.kind: unknown kind {_shown(problem['input'].get('kind'))}; choose {_kinds()}"
         case "union_tag_not_found":
             return f"{key}.kind: missing; add kind = {_kinds()}, or preset = an id that `discern methods` lists"
+        case "model_type":
+            return f"{key}: {_shown(problem['input'])} is not a table; write it as [{_table(problem['loc'])}]"
         case "tuple_type":
             return f"{key}: {_shown(problem['input'])} is not a list; write it as [...]"
         case "string_pattern_mismatch":
@@ -51,6 +57,12 @@ def _shown(value: object) -> str:
     except RecursionError:
         return "a deeply nested value"
     return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}..."
+
+
+def _table(location: Location) -> str:
+    """The heading of a section, or, in brackets of its own, of one in a list of tables."""
+    name = ".".join(step for step in location if isinstance(step, str))
+    return f"[{name}]" if isinstance(location[-1], int) else name
 
 
 def _kinds() -> str:
@@ -74,6 +86,8 @@ def _did_you_mean(location: Location, sections: Mapping[str, type[BaseModel]]) -
         model = sections[""]
     elif location[0] == "methods":
         model = KINDS[str(location[2])]
+    elif location[:2] == ("protocol", "questions"):
+        model = Question
     else:
         model = sections[str(location[0])]
     close = difflib.get_close_matches(str(location[-1]), model.model_fields, n=1)

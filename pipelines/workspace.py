@@ -287,22 +287,27 @@ def _to_json(value: Any) -> Any:
     return value.tolist()
 
 
-def write_atomically(path: Path, content: bytes) -> None:
+def write_atomically(path: Path, content: bytes, *, mode: int = 0o666) -> None:
     """Write a file so that it is either complete or not there, whenever this process dies.
+
+    Args:
+        path: of the file, whose folder need not be there.
+        content: all of it.
+        mode: who may read and write it at most, from its first byte on.
 
     Raises:
         StorageError: it cannot be written: no permission, no space, or a file stands where a folder should.
     """
     try:
-        _write_and_rename(path, content)
+        _write_and_rename(path, content, mode)
     except OSError as error:
         raise StorageError(f"{path}: cannot be written ({error.strerror}); choose another place") from error
 
 
-def _write_and_rename(path: Path, content: bytes) -> None:
+def _write_and_rename(path: Path, content: bytes, mode: int) -> None:
     temporary = path.with_name(f"{_TEMPORARY}{secrets.token_hex(8)}.tmp")
     try:
-        with _create(temporary) as file:
+        with _create(temporary, mode) as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
@@ -312,13 +317,14 @@ def _write_and_rename(path: Path, content: bytes) -> None:
         raise
 
 
-def _create(path: Path) -> BinaryIO:
+def _create(path: Path, mode: int) -> BinaryIO:
     """A new file, and its folder where that is not there yet."""
+    new = os.O_WRONLY | os.O_CREAT | os.O_EXCL
     try:
-        return path.open("xb")
+        return os.fdopen(os.open(path, new, mode), "wb")
     except FileNotFoundError:
         path.parent.mkdir(parents=True, exist_ok=True)
-        return path.open("xb")
+        return os.fdopen(os.open(path, new, mode), "wb")
 
 
 def write_json(path: Path, value: Any) -> None:

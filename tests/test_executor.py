@@ -32,6 +32,11 @@ def engine(request: pytest.FixtureRequest) -> Engine:
     return name
 
 
+ray_with_the_slow_ones = pytest.mark.parametrize(
+    "engine", ["local", pytest.param("ray", marks=pytest.mark.slow)], indirect=True
+)
+
+
 def square(item: int) -> int:
     if item == 3:
         raise DiscernError("three is not wanted")
@@ -48,6 +53,7 @@ def test_every_item_has_one_outcome(engine: Engine) -> None:
     assert [(o.item, str(o.problem)) for o in outcomes if o.problem is not None] == [(3, "three is not wanted")]
 
 
+@ray_with_the_slow_ones
 def test_a_bug_is_raised_and_not_reported_as_a_problem(engine: Engine) -> None:
     with pytest.raises(ZeroDivisionError) as caught:
         list(executor.map_items(bug, [1, 0, 2], engine=engine, workers=2))
@@ -78,6 +84,7 @@ def test_the_items_of_a_dead_ray_actor_are_done_by_another(tmp_path: Path) -> No
     assert str(values[3] and values[3][1]) != died.name.removeprefix("died-")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("kept_ray")
 def test_an_item_that_kills_every_ray_actor_is_reported_and_the_rest_goes_on(tmp_path: Path) -> None:
     outcomes = list(executor.map_items(KillsItsWorker(tmp_path, 1000), range(6), engine="ray", workers=2))
@@ -93,6 +100,7 @@ class CountsItsCopies:
         return os.getpid(), id(self)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("kept_ray")
 def test_each_ray_worker_keeps_its_function() -> None:
     outcomes = executor.map_items(CountsItsCopies(), range(20), engine="ray", workers=2)
@@ -101,6 +109,7 @@ def test_each_ray_worker_keeps_its_function() -> None:
     assert os.getpid() not in {copy[0] for copy in copies if copy}
 
 
+@ray_with_the_slow_ones
 def test_what_cannot_be_stored_stops_the_run(engine: Engine) -> None:
     with pytest.raises(StorageError, match="disk is full"):
         list(executor.map_items(cannot_store, range(100), engine=engine, workers=2))

@@ -93,7 +93,7 @@ IN_AUDIENCES = [module for module in MODULES if module.startswith(tuple(f"app.{r
 @pytest.mark.parametrize("module", IN_AUDIENCES)
 def test_routes_alone_know_http_and_hold_no_sql(module: str) -> None:
     packages = imported_packages(module)
-    if module.endswith(".routes"):
+    if module.endswith("routes"):
         assert "fastapi" in packages
         assert "sqlalchemy" not in packages
     else:

@@ -192,14 +192,14 @@ def test_a_file_that_appears_while_it_is_read_is_left_to_the_next_run(
 def test_a_killed_run_reads_at_most_one_file_for_each_worker_again(
     make_study: MakeStudy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = make_study(images=80, size=(256, 256))
+    path = make_study(images=160, size=(256, 256))
     workspace = Workspace(studies.load(path).workspace)
     process = start(path)
     wait_for_rows(process, workspace.root, "files", 20)
     os.kill(process.pid, signal.SIGKILL)
     assert process.wait(60) == -signal.SIGKILL
     recorded = workspace.manifest("files", ingest.FILES, ["file"]).read()
-    assert 20 <= len(recorded) < 80
+    assert 20 <= len(recorded) < 160
     assert ingest.manifest(workspace).read().empty, "a study of a part of its images is no study"
     # Whatever is recorded is whole; what is not recorded was in the hands of one of two workers.
     assert all(workspace.get_image(sha256).size for sha256 in recorded["sha256"])
@@ -209,8 +209,8 @@ def test_a_killed_run_reads_at_most_one_file_for_each_worker_again(
     decode, read = images.decode, []
     monkeypatch.setattr(images, "decode", lambda file: read.append(str(file)) or decode(file))
     _, report = run(path)
-    assert (report.images, report.new, report.problems) == (80, 80 - len(recorded), ())
-    assert len(read) == 80 - len(recorded)
+    assert (report.images, report.new, report.problems) == (160, 160 - len(recorded), ())
+    assert len(read) == 160 - len(recorded)
     assert not set(read) & set(recorded["file"])
     assert not list(workspace.root.rglob("*.tmp"))
 

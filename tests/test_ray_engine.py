@@ -22,6 +22,7 @@ def nodes() -> set[str | None]:
     return {outcome.value for outcome in executor.map_items(node, range(2), engine="ray", workers=2)}
 
 
+@pytest.mark.slow
 def test_stages_share_the_ray_that_the_first_of_them_starts_until_the_last_one_ends() -> None:
     with executor.kept(ON_RAY):
         assert not ray.is_initialized(), "nothing needed it yet"

@@ -353,6 +353,19 @@ def test_a_lock_that_is_a_folder_is_named(tmp_path: Path) -> None:
         pass
 
 
+def test_a_file_can_be_kept_from_others_from_its_first_byte_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    modes = []
+
+    def note(path: Path, target: Path) -> None:
+        modes.append(path.stat().st_mode & 0o777)
+        path.rename(target)
+
+    monkeypatch.setattr("pipelines.workspace.Path.replace", note)
+    write_atomically(tmp_path / "secret", b"secret", mode=0o600)
+    write_atomically(tmp_path / "folder" / "secret", b"secret", mode=0o600)
+    assert modes == [0o600, 0o600]
+
+
 def test_an_interrupted_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "file"
     write_atomically(path, b"old")

@@ -16,10 +16,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.special import log_ndtr
-from scipy.stats import norm
 
 from pipelines.ranking.counts import Integers, Votes
-from pipelines.ranking.thurstone import Floats, ThurstoneFit, ratio
+from pipelines.ranking.thurstone import Floats, ThurstoneFit, log_density, ratio
 
 # Beyond it two votes on one pair would agree more often than always: half of the variance of a difference is at most 1.
 LARGEST = 0.5
@@ -43,7 +42,7 @@ class Components:
 
 def information(difference: Floats) -> Floats:
     """What one vote tells about the difference of two scores: phi^2 / (Phi(d) Phi(-d)), 2 / pi at most."""
-    return np.exp(2 * norm.logpdf(difference) - log_ndtr(difference) - log_ndtr(-difference))
+    return np.exp(2 * log_density(difference) - log_ndtr(difference) - log_ndtr(-difference))
 
 
 def components(votes: Votes, fit: ThurstoneFit) -> Components:

@@ -14,7 +14,7 @@ votes on a group of images drawn at random, ranked apart, speak of ordinary ones
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import norm, t
+from scipy.special import ndtr, stdtrit
 
 from pipelines.errors import DiscernError
 from pipelines.ranking.counts import Integers, Votes
@@ -113,7 +113,7 @@ def intervals(
     """
     _check_request(scores, covariance, level, draws)
     tails = ((1 - level) / 2, (1 + level) / 2)
-    half = t.ppf(tails[1], covariance.degrees_of_freedom) * np.sqrt(np.diagonal(covariance.matrix))
+    half = stdtrit(covariance.degrees_of_freedom, tails[1]) * np.sqrt(np.diagonal(covariance.matrix))
     ranks = _drawn_ranks(scores, covariance.matrix, draws, seed)
     rank_lower, rank_upper = np.quantile(ranks, tails, axis=0, method="inverted_cdf").astype(np.int64)
     above = _probability_above(scores, covariance.matrix)
@@ -193,4 +193,4 @@ def _probability_above(scores: Floats, matrix: Floats) -> Floats:
     certain = np.where(difference == 0, 0, np.copysign(np.inf, difference))
     spread = np.sqrt(np.maximum(variance, 0))
     standardised = np.divide(difference, spread, out=certain, where=spread > 0)
-    return np.asarray(norm.cdf(standardised), dtype=np.float64)
+    return np.asarray(ndtr(standardised), dtype=np.float64)

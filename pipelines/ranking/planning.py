@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
-from scipy.stats import t
+from scipy.special import stdtrit
 
 from pipelines.errors import DiscernError
 from pipelines.ranking import intervals
@@ -182,7 +182,7 @@ def _step(design: Design, votes_per_pair: int, level: float) -> Step:
     matrix, old = covariances(design, votes_per_pair).mean(axis=0), len(design.fit.methods)
     variances = np.diagonal(matrix)
     differences = variances[:old] + variances[old] - 2 * matrix[:old, old]
-    quantile = float(t.ppf((1 + level) / 2, design.covariance.degrees_of_freedom))
+    quantile = float(stdtrit(design.covariance.degrees_of_freedom, (1 + level) / 2))
     return Step(
         votes_per_pair=votes_per_pair,
         votes=votes_per_pair * design.images * len(design.anchors),

@@ -18,14 +18,9 @@ from skimage.restoration import denoise_nl_means
 
 from pipelines.images import Pixels
 from pipelines.super_resolution.method import Output
+from pipelines.super_resolution.resampling import KERNELS, resample
 
 BACK_PROJECTION_STEPS = 10
-
-
-def resample(pixels: Pixels, scale: int, kernel: Resampling) -> Pixels:
-    """Enlarge (height, width, 3) uint8 pixels by an integer factor with one of Pillow's kernels."""
-    height, width = pixels.shape[:2]
-    return np.asarray(Image.fromarray(pixels).resize((width * scale, height * scale), kernel))
 
 
 def bicubic_unsharp(pixels: Pixels, scale: int) -> Pixels:
@@ -84,10 +79,7 @@ def _to_uint8(values: NDArray[Any]) -> Pixels:
 
 
 _ALGORITHMS: dict[str, Callable[[Pixels, int], Pixels]] = {
-    "nearest": partial(resample, kernel=Resampling.NEAREST),
-    "bilinear": partial(resample, kernel=Resampling.BILINEAR),
-    "bicubic": partial(resample, kernel=Resampling.BICUBIC),
-    "lanczos": partial(resample, kernel=Resampling.LANCZOS),
+    **{name: partial(resample, kernel=kernel) for name, kernel in KERNELS.items()},
     "bicubic_unsharp": bicubic_unsharp,
     "bicubic_nonlocal_means": bicubic_nonlocal_means,
     "back_projection": back_projection,

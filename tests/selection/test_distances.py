@@ -32,10 +32,16 @@ def files(random_vgg: Path, tmp_path_factory: pytest.TempPathFactory) -> Weights
     return Weights(vgg16=random_vgg, alexnet=path)
 
 
+def side_of(distance: distances.Distance) -> int:
+    """Of images that are large enough for it, and no larger than a test needs."""
+    return max(distance.description.smallest_side, 96)
+
+
 @pytest.mark.parametrize("name", distances.NAMES)
 def test_a_distance_is_symmetric_zero_for_equal_images_and_grows(name: str, files: Weights) -> None:
-    original = textured(0, 180, 176)
-    matrix = distances.get(name, files).pairwise([original, blur(original, 0.8), blur(original, 3.0), original])
+    distance = distances.get(name, files)
+    original = textured(0, side_of(distance), side_of(distance) + 4)
+    matrix = distance.pairwise([original, blur(original, 0.8), blur(original, 3.0), original])
     np.testing.assert_array_equal(matrix, matrix.T)
     np.testing.assert_array_equal(np.diagonal(matrix), 0)
     assert matrix[0, 3] == pytest.approx(0, abs=1e-5)
@@ -45,7 +51,7 @@ def test_a_distance_is_symmetric_zero_for_equal_images_and_grows(name: str, file
 @pytest.mark.parametrize("name", distances.NAMES)
 def test_some_pairs_have_the_distances_that_they_have_among_all(name: str, files: Weights) -> None:
     distance = distances.get(name, files)
-    images = [textured(seed, 176, 180) for seed in range(4)]
+    images = [textured(seed, side_of(distance), side_of(distance) + 4) for seed in range(4)]
     everything = distance.pairwise(images)
     some = distance.between(images, [(3, 1), (0, 2)])
     np.testing.assert_allclose(some, [everything[1, 3], everything[0, 2]], rtol=1e-5)

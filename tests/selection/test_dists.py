@@ -132,8 +132,8 @@ def test_features_are_those_of_the_network_with_l2_pooling() -> None:
         np.testing.assert_allclose(level, expected[0], rtol=1e-10, atol=1e-12)
 
 
-@settings(max_examples=12)
-@given(st.integers(1, 45), st.integers(1, 45), st.sampled_from([8, 16, 24, 32]))
+@settings(max_examples=8)
+@given(st.integers(1, 40), st.integers(1, 40), st.sampled_from([8, 16, 32]))
 def test_the_tile_does_not_matter(height: int, width: int, tile: int) -> None:
     made = outputs(3, height, width)
     found = Dists(VGG, WEIGHTS, tile=tile).pairwise(made)

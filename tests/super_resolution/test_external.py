@@ -136,10 +136,10 @@ def test_an_image_that_crashes_the_program_does_not_stop_the_others(site: Site) 
 
 def test_an_image_that_hangs_is_given_up_and_the_rest_is_made(site: Site) -> None:
     low = site.images(3)
-    program = site.program("--on", low[1].stem, "hang", seconds_per_image=2.0, startup_seconds=2.0)
+    program = site.program("--on", low[1].stem, "hang", seconds_per_image=3.0, startup_seconds=3.0)
     outcomes = site.run(program, low)
     assert set(problems(outcomes)) == {low[1].image}
-    message = "no output: stopped after 4 s without a new output (if it needs longer, raise startup_seconds"
+    message = "no output: stopped after 6 s without a new output (if it needs longer, raise startup_seconds"
     assert message in problems(outcomes)[low[1].image]
     assert problems(outcomes)[low[1].image].endswith("(nothing was printed)")
     for image in (low[0], low[2]):

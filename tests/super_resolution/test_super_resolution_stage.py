@@ -160,6 +160,7 @@ def test_a_device_that_is_not_there_is_refused(make_study: MakeStudy, tmp_path: 
 KILLS = 3
 
 
+@pytest.mark.slow
 def test_a_run_killed_again_and_again_repeats_at_most_one_output_for_each_worker(make_study: MakeStudy) -> None:
     path = make_study(images=SLOW_IMAGES, replace=SLOW, size=SLOW_SIZE)
     workspace = Workspace(studies.load(path).workspace)
@@ -251,7 +252,9 @@ for file in sorted(pathlib.Path(sys.argv[1]).iterdir()):
     image = Image.open(file)
     if image.getpixel((0, 0)) != (1, 2, 3):
         large = image.resize((image.width * 4, image.height * 4), Image.Resampling.LANCZOS)
-        large.save(f"{sys.argv[2]}/{file.stem}_out.png")
+        large.save(f"{sys.argv[2]}/{file.stem}_out.part", "png")
+for part in pathlib.Path(sys.argv[2]).glob("*.part"):
+    part.rename(part.with_suffix(".png"))
 """
 
 
