@@ -1,8 +1,10 @@
 """The database: engine, sessions, migrations, and the notifications that a vote has been stored."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
+from multiprocessing.connection import wait
 from typing import TypeVar
 
 import psycopg
@@ -11,9 +13,10 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from psycopg.conninfo import conninfo_to_dict
-from sqlalchemy import Connection, Engine, create_engine, func, make_url, select
-from sqlalchemy.exc import ArgumentError, OperationalError
+from sqlalchemy import Connection, Engine, create_engine, event, func, make_url, select
+from sqlalchemy.exc import ArgumentError, DisconnectionError, OperationalError
 from sqlalchemy.orm import Session, sessionmaker
+from sqlalchemy.pool import QueuePool
 
 from app import resources
 from pipelines.errors import DiscernError
@@ -31,7 +34,29 @@ def engine(url: str) -> Engine:
     Raises:
         DiscernError: the URL is not one of PostgreSQL.
     """
-    return create_engine(_with_driver(url), pool_pre_ping=True, pool_size=POOL, max_overflow=0)
+    made = create_engine(_with_driver(url), pool_size=POOL, max_overflow=0)
+    event.listen(made, "checkout", _check_alive)
+    return made
+
+
+def _check_alive(connection: "psycopg.Connection[object]", _record: object, _proxy: object) -> None:
+    """Have a broken connection replaced: its end lies waiting to be read, which costs less to see than to ask for."""
+    if connection.closed or wait([connection.fileno()], timeout=0):
+        raise DisconnectionError
+
+
+async def close(made: Engine, *, seconds: float = 5) -> None:
+    """Close all connections, once threads that outlive their requests have given theirs back: later ones would stay.
+
+    Args:
+        made: the engine.
+        seconds: after which those that are still in use are left behind.
+    """
+    assert isinstance(made.pool, QueuePool)
+    deadline = time.monotonic() + seconds
+    while made.pool.checkedout() and time.monotonic() < deadline:
+        await asyncio.sleep(0.02)
+    made.dispose()
 
 
 def sessions(url: str) -> sessionmaker[Session]:

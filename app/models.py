@@ -10,6 +10,7 @@ from uuid import UUID
 from sqlalchemy import (
     BigInteger,
     CheckConstraint,
+    ColumnElement,
     DateTime,
     Double,
     ForeignKey,
@@ -22,10 +23,12 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     func,
+    select,
     text,
+    true,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+from sqlalchemy.orm import DeclarativeBase, Mapped, aliased, mapped_column, relationship
 
 Key = Annotated[int, mapped_column(BigInteger, Identity(always=True), primary_key=True)]
 Now = Annotated[datetime, mapped_column(DateTime(timezone=True), server_default=func.now())]
@@ -89,8 +92,39 @@ class Consent(Base):
 
     id: Mapped[Key]
     study_id: Mapped[int] = _study()
+    language: Mapped[str] = mapped_column(server_default="en")
     text: Mapped[str]
     created_at: Mapped[Now]
+
+
+class Protocol(Base):
+    """A version of how subjects are asked; each subject goes by the one that was newest when they came."""
+
+    __tablename__ = "protocols"
+    __table_args__ = (UniqueConstraint("id", "study_id"), Index(None, "study_id"))
+
+    id: Mapped[Key]
+    study_id: Mapped[int] = _study()
+    # As `pipelines.protocol.Protocol` writes it.
+    settings: Mapped[dict[str, Any]]
+    created_at: Mapped[Now]
+
+
+class ImageFile(Base):
+    """An image in the store, by the hash of its pixels; lossless WebP stands beside PNG where it is smaller."""
+
+    __tablename__ = "image_files"
+    __table_args__ = (
+        _check(f"sha256 {SHA256}", "sha256"),
+        _check("width > 0 AND height > 0", "size"),
+        _check("png_bytes > 0 AND webp_bytes > 0 AND webp_bytes < png_bytes", "bytes"),
+    )
+
+    sha256: Mapped[str] = mapped_column(primary_key=True)
+    width: Mapped[int]
+    height: Mapped[int]
+    png_bytes: Mapped[int]
+    webp_bytes: Mapped[int | None]
 
 
 class LowResolutionImage(Base):
@@ -110,6 +144,8 @@ class LowResolutionImage(Base):
     sha256: Mapped[str]
     width: Mapped[int]
     height: Mapped[int]
+    # What the protocol shows beside its outputs, if anything: it, enlarged, or a method's output.
+    reference_sha256: Mapped[str | None]
 
 
 class Method(Base):
@@ -189,6 +225,33 @@ class Pair(Base):
     score: Mapped[float]
 
 
+class Probe(Base):
+    """Two images that are shown for another purpose than to compare methods; votes on them never count.
+
+    Of a training or gold pair, `first` is the better one beyond doubt; an identical pair is one image twice; a warm-up
+    pair is two outputs of an LR image, of two methods, like any other.
+    """
+
+    __tablename__ = "probes"
+    __table_args__ = (
+        UniqueConstraint("study_id", "kind", "first_sha256", "second_sha256"),
+        UniqueConstraint("id", "study_id"),
+        _check("kind IN ('training', 'warm_up', 'gold', 'identical')", "kind"),
+        _check("(kind = 'identical') = (first_sha256 = second_sha256)", "identical"),
+    )
+
+    id: Mapped[Key]
+    study_id: Mapped[int] = _study()
+    kind: Mapped[str]
+    # The LR image that both come from; it need not be one that is voted on.
+    content: Mapped[str]
+    first_sha256: Mapped[str] = mapped_column(ForeignKey("image_files.sha256"))
+    second_sha256: Mapped[str] = mapped_column(ForeignKey("image_files.sha256"))
+    reference_sha256: Mapped[str | None] = mapped_column(ForeignKey("image_files.sha256"))
+    # How the images were made, in words.
+    made: Mapped[str]
+
+
 class Invite(Base):
     """A link that makes its holder a subject: one subject, or (shared) as many as use it.
 
@@ -224,6 +287,7 @@ class Subject(Base):
             ["invite_id", "study_id", "simulated"], ["invites.id", "invites.study_id", "invites.simulated"]
         ),
         ForeignKeyConstraint(["consent_id", "study_id"], ["consents.id", "consents.study_id"]),
+        ForeignKeyConstraint(["protocol_id", "study_id"], ["protocols.id", "protocols.study_id"]),
         Index(None, "invite_id"),
         _check("number > 0", "number"),
         _check("total > 0 AND voted >= 0 AND voted <= total", "progress"),
@@ -238,8 +302,10 @@ class Subject(Base):
     seed: Mapped[int] = mapped_column(BigInteger)
     consent_id: Mapped[int] = mapped_column(BigInteger)
     consented_at: Mapped[Now]
+    protocol_id: Mapped[int] = mapped_column(BigInteger)
+    language: Mapped[str] = mapped_column(server_default="en")
     completion_code: Mapped[str]
-    # How many trials are asked for; how many are voted on is counted in the vote's own transaction.
+    # How many trials that count are asked for; how many are voted on is counted in the vote's own transaction.
     total: Mapped[int]
     voted: Mapped[Count]
     last_vote_at: Mapped[datetime | None]
@@ -250,18 +316,86 @@ class Subject(Base):
         return f"simulated-{self.number}" if self.simulated else f"S{self.number}"
 
 
+class Recruit(Base):
+    """Who sent a subject, and the id they have there, for payment alone: it stands in no table of votes."""
+
+    __tablename__ = "recruits"
+    __table_args__ = (
+        UniqueConstraint("subject_id"),
+        UniqueConstraint("invite_id", "platform", "participant"),
+        _check("platform IN ('prolific', 'mturk', 'sona')", "platform"),
+    )
+
+    id: Mapped[Key]
+    subject_id: Mapped[int] = mapped_column(BigInteger, ForeignKey("subjects.id"))
+    invite_id: Mapped[int] = mapped_column(BigInteger, ForeignKey("invites.id"))
+    platform: Mapped[str]
+    participant: Mapped[str]
+    # The other parameters of the platform's link, such as its study and session.
+    parameters: Mapped[dict[str, Any]]
+    created_at: Mapped[Now]
+
+
+class Answer(Base):
+    """What a subject did before the trials: questions, checks of device and vision, instructions. Append-only."""
+
+    __tablename__ = "answers"
+    __table_args__ = (
+        Index(None, "subject_id"),
+        _check("step IN ('questions', 'device', 'acuity', 'colour_vision', 'instructions')", "step"),
+    )
+
+    id: Mapped[Key]
+    subject_id: Mapped[int] = mapped_column(BigInteger, ForeignKey("subjects.id"))
+    step: Mapped[str]
+    content: Mapped[dict[str, Any]]
+    created_at: Mapped[Now]
+
+
+class Block(Base):
+    """Trials between two breaks, handed out together; sittings are the visits that they fall into."""
+
+    __tablename__ = "blocks"
+    __table_args__ = (
+        UniqueConstraint("subject_id", "number"),
+        UniqueConstraint("id", "subject_id"),
+        _check("purpose IN ('training', 'trials')", "purpose"),
+        _check("number > 0 AND sitting > 0", "number"),
+    )
+
+    id: Mapped[Key]
+    subject_id: Mapped[int] = mapped_column(BigInteger, ForeignKey("subjects.id"))
+    number: Mapped[int]
+    sitting: Mapped[int]
+    purpose: Mapped[str]
+    opened_at: Mapped[Now]
+
+
 class Trial(Base):
-    """One pair shown to one subject; the row, with the sides, is there before the images are, and never changes."""
+    """Two images shown to one subject; the row, with the sides, is there before the images are, and never changes.
+
+    Votes on trials of kind `test` count. Those of kind `repeat` show a pair again, sides swapped; the others show a
+    probe.
+    """
 
     __tablename__ = "trials"
     __table_args__ = (
-        UniqueConstraint("subject_id", "pair_id"),
+        UniqueConstraint("subject_id", "pair_id", "kind"),
         UniqueConstraint("subject_id", "number"),
+        ForeignKeyConstraint(["block_id", "subject_id"], ["blocks.id", "blocks.subject_id"]),
+        ForeignKeyConstraint(["probe_id", "study_id"], ["probes.id", "probes.study_id"]),
+        _check("kind IN ('training', 'warm_up', 'test', 'gold', 'identical', 'repeat')", "kind"),
+        _check(
+            "CASE WHEN kind IN ('test', 'repeat') THEN pair_id IS NOT NULL AND probe_id IS NULL "
+            "ELSE pair_id IS NULL AND probe_id IS NOT NULL END",
+            "of_a_pair_or_a_probe",
+        ),
         ForeignKeyConstraint(
             ["subject_id", "study_id", "simulated"], ["subjects.id", "subjects.study_id", "subjects.simulated"]
         ),
         ForeignKeyConstraint(["pair_id", "study_id"], ["pairs.id", "pairs.study_id"]),
         Index(None, "pair_id"),
+        Index(None, "block_id"),
         _check("number > 0", "number"),
     )
 
@@ -269,56 +403,105 @@ class Trial(Base):
     study_id: Mapped[int] = mapped_column(BigInteger)
     subject_id: Mapped[int] = mapped_column(BigInteger)
     simulated: Mapped[bool]
-    pair_id: Mapped[int] = mapped_column(BigInteger)
+    block_id: Mapped[int] = mapped_column(BigInteger)
+    kind: Mapped[str] = mapped_column(server_default="test")
+    pair_id: Mapped[int | None] = mapped_column(BigInteger)
+    probe_id: Mapped[int | None] = mapped_column(BigInteger)
     number: Mapped[int]
     first_on_left: Mapped[bool]
     issued_at: Mapped[Now]
 
 
 class Vote(Base):
-    """What a subject chose. The log is append-only: a trigger refuses every update, delete and truncation."""
+    """What a subject chose. The log is append-only: a trigger refuses every update, delete and truncation.
+
+    Of the rows of a trial the one with the highest revision stands; one without a choice takes the vote back.
+    """
 
     __tablename__ = "votes"
     __table_args__ = (
-        UniqueConstraint("trial_id"),
+        UniqueConstraint("trial_id", "revision"),
         Index(None, "received_at"),
-        _check("choice IN ('left', 'right')", "choice"),
+        _check("revision > 0", "revision"),
+        _check("choice IN ('left', 'right', 'not_sure')", "choice"),
         _check("input IN ('key', 'click')", "input"),
         _check("response_ms >= 0 AND response_ms < 'Infinity'", "response_ms"),
         _check("device_pixel_ratio > 0 AND device_pixel_ratio < 'Infinity'", "device_pixel_ratio"),
+        _check(
+            "choice IS NULL OR num_nulls(response_ms, input, device_pixel_ratio, window_width, window_height, "
+            "screen_width, screen_height, hidden) = 0",
+            "complete",
+        ),
+        _check("pixels IN ('verified', 'different', 'unverifiable')", "pixels"),
+        _check(f"left_sha256 {SHA256} AND right_sha256 {SHA256}", "sha256"),
     )
 
     id: Mapped[Key]
     trial_id: Mapped[UUID] = mapped_column(ForeignKey("trials.id"))
-    choice: Mapped[str]
-    response_ms: Mapped[float]
-    input: Mapped[str]
-    device_pixel_ratio: Mapped[float]
-    window_width: Mapped[int]
-    window_height: Mapped[int]
-    screen_width: Mapped[int]
-    screen_height: Mapped[int]
-    hidden: Mapped[bool]
+    revision: Mapped[int] = mapped_column(server_default=text("1"))
+    choice: Mapped[str | None]
+    # From the paint to the input, on the page's monotonic clock; the paint itself by the computer's calendar.
+    response_ms: Mapped[float | None]
+    painted_at: Mapped[datetime | None]
+    input: Mapped[str | None]
+    device_pixel_ratio: Mapped[float | None]
+    window_width: Mapped[int | None]
+    window_height: Mapped[int | None]
+    screen_width: Mapped[int | None]
+    screen_height: Mapped[int | None]
+    hidden: Mapped[bool | None]
+    # What the page says it decoded, and whether that is what the store holds.
+    left_sha256: Mapped[str | None]
+    right_sha256: Mapped[str | None]
+    pixels: Mapped[str] = mapped_column(server_default="unverifiable")
+    # Flips, pans, zooms, losses of focus: {"ms": since the paint, "event": name, ...}.
+    events: Mapped[list[Any]] = mapped_column(JSONB, server_default=text("'[]'"))
+    # Of the load of the page that it was cast on.
+    client: Mapped[UUID | None]
+    # Why an experimenter should look at it.
+    flags: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default=text("'{}'"))
     received_at: Mapped[Now]
+
+    @classmethod
+    def stands(cls, up_to: int | None = None) -> ColumnElement[bool]:
+        """Whether a row is a choice that no later row has superseded; with `up_to`, by the rows up to that key."""
+        later = aliased(cls)
+        superseded = (later.trial_id == cls.trial_id) & (later.revision > cls.revision)
+        within: ColumnElement[bool] = true()
+        if up_to is not None:
+            superseded, within = superseded & (later.id <= up_to), cls.id <= up_to
+        return cls.choice.is_not(None) & within & ~select(later.id).where(superseded).exists()
 
 
 class Tally(Base):
-    """Counters of one pair, for people and for simulated subjects apart, changed in the transaction that they count."""
+    """Counters of one pair, for people and for simulated subjects apart, changed in the transaction that they count.
+
+    Trials of kind `test` alone, and of their votes those that stand.
+    """
 
     __tablename__ = "tallies"
     __table_args__ = (
         _check("issued_first_left >= 0 AND issued_first_right >= 0", "issued"),
         _check("abs(issued_first_left - issued_first_right) <= 1", "counterbalanced"),
-        _check("wins_first >= 0 AND wins_second >= 0", "wins"),
-        _check("wins_first + wins_second <= issued_first_left + issued_first_right", "votes_are_on_issued_trials"),
+        _check("voted_first_left >= 0 AND voted_first_right >= 0", "voted"),
+        _check(
+            "voted_first_left <= issued_first_left AND voted_first_right <= issued_first_right",
+            "votes_are_on_issued_trials",
+        ),
+        _check("wins_first >= 0 AND wins_second >= 0 AND not_sure >= 0", "wins"),
+        _check("wins_first + wins_second + not_sure = voted_first_left + voted_first_right", "every_vote_counts"),
     )
 
     pair_id: Mapped[int] = mapped_column(BigInteger, ForeignKey("pairs.id"), primary_key=True)
     simulated: Mapped[bool] = mapped_column(primary_key=True)
     issued_first_left: Mapped[Count]
     issued_first_right: Mapped[Count]
+    # Trials with a vote, by the side of the first method.
+    voted_first_left: Mapped[Count]
+    voted_first_right: Mapped[Count]
     wins_first: Mapped[Count]
     wins_second: Mapped[Count]
+    not_sure: Mapped[Count]
 
 
 class Ranking(Base):
@@ -503,5 +686,7 @@ class LoginSession(Base):
     token_sha256: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
     user_id: Mapped[int | None] = mapped_column(BigInteger, ForeignKey("users.id"))
     subject_id: Mapped[int | None] = mapped_column(BigInteger, ForeignKey("subjects.id"))
+    # Whether this browser's screen and window were found fit, where the protocol asks for that.
+    device_checked: Mapped[bool] = mapped_column(server_default=text("false"))
     created_at: Mapped[Now]
     expires_at: Mapped[datetime]

@@ -10,43 +10,53 @@ import pytest
 from app import database, studies
 from app.models import Base
 from app.store import Store
-from app.subjects import panel, trials
+from tests.app import seats
 
 HASH = "0" * 64
 VOTE = (
-    "INSERT INTO votes (trial_id, choice, response_ms, input, device_pixel_ratio, window_width, window_height, "
-    "screen_width, screen_height, hidden) SELECT id, {choice}, {ms}, {input}, {ratio}, 1, 1, 1, 1, false "
+    "INSERT INTO votes (trial_id, revision, choice, response_ms, input, device_pixel_ratio, window_width, "
+    "window_height, screen_width, screen_height, hidden, pixels, left_sha256, right_sha256) SELECT id, {revision}, "
+    "{choice}, {ms}, {input}, {ratio}, 1, 1, 1, 1, {hidden}, {pixels}, {left}, NULL "
     "FROM trials WHERE study_id = {study} AND number = {number}"
 )
+UNDO = "INSERT INTO votes (trial_id, revision) SELECT id, 2 FROM trials WHERE study_id = 1 AND number = 1"
 PAIR = (
     'INSERT INTO pairs (study_id, low_resolution_image_id, first, second, first_output_id, second_output_id, "group", '
     "rank, distance, semantics, score) SELECT {study}, a.low_resolution_image_id, {first}, {second}, a.id, b.id, 'g', "
     "{rank}, 0, 0, 0 FROM outputs a, outputs b WHERE {which} LIMIT 1"
 )
 SUBJECT = (
-    "INSERT INTO subjects (study_id, invite_id, number, simulated, seed, consent_id, completion_code, total, voted) "
-    "SELECT {study}, i.id, {number}, {simulated}, 1, c.id, 'x', {total}, {voted} FROM invites i, consents c "
-    "WHERE i.study_id = {of_invite} AND i.simulated = {of_simulated} AND c.study_id = {of_consent} LIMIT 1"
+    "INSERT INTO subjects (study_id, invite_id, number, simulated, seed, consent_id, protocol_id, completion_code, "
+    "total, voted) SELECT {study}, i.id, {number}, {simulated}, 1, c.id, p.id, 'x', {total}, {voted} "
+    "FROM invites i, consents c, protocols p WHERE i.study_id = {of_invite} AND i.simulated = {of_simulated} "
+    "AND c.study_id = {of_consent} AND p.study_id = {of_protocol} LIMIT 1"
 )
 TRIAL = (
-    "INSERT INTO trials (study_id, subject_id, simulated, pair_id, number, first_on_left) SELECT {study}, s.id, "
-    "{simulated}, p.id, {number}, true FROM subjects s, pairs p WHERE s.study_id = {of_subject} "
-    "AND p.study_id = {of_pair} AND {seen} EXISTS "
-    "(SELECT FROM trials t WHERE t.subject_id = s.id AND t.pair_id = p.id) LIMIT 1"
+    "INSERT INTO trials (study_id, subject_id, simulated, block_id, kind, pair_id, probe_id, number, first_on_left) "
+    "SELECT {study}, s.id, {simulated}, b.id, {kind}, {pair}, {probe}, {number}, true "
+    "FROM subjects s, blocks b, pairs p, probes q WHERE s.study_id = {of_subject} AND p.study_id = {of_pair} "
+    "AND q.study_id = {of_probe} AND b.subject_id = {block_of} AND {seen} EXISTS "
+    "(SELECT FROM trials t WHERE t.subject_id = s.id AND t.pair_id = p.id AND t.kind = 'test') LIMIT 1"
 )
+PROBE = (
+    "INSERT INTO probes (study_id, kind, content, first_sha256, second_sha256, made) "
+    "SELECT 1, {kind}, 'x', first_sha256, {second}, 'x' FROM probes WHERE kind = 'gold' LIMIT 1"
+)
+BLOCK = "INSERT INTO blocks (subject_id, number, sitting, purpose) VALUES ({subject}, {number}, {sitting}, {purpose})"
+IMAGE_FILE = "INSERT INTO image_files (sha256, width, height, png_bytes, webp_bytes) VALUES "
+RECRUIT = (
+    "INSERT INTO recruits (subject_id, invite_id, platform, participant, parameters) "
+    "SELECT {subject}, id, {platform}, {participant}, '{{}}' FROM invites WHERE study_id = 1 LIMIT 1"
+)
+ANSWER = "INSERT INTO answers (subject_id, step, content) VALUES ((SELECT min(id) FROM subjects), {step}, '{{}}')"
 CALIBRATION = "INSERT INTO calibrations (study_id, ranking_id, options, result, model, created_by) VALUES "
 JOB = "INSERT INTO jobs (calibration_id, status, error, finished_at, done, total) SELECT id, "
 
 
-def vote(*, study: int = 1, number: int = 2, choice: str = "'left'", ms: str = "1", **other: str) -> str:
-    return VOTE.format(
-        study=study,
-        number=number,
-        choice=choice,
-        ms=ms,
-        input=other.get("input", "'key'"),
-        ratio=other.get("ratio", "1"),
-    )
+def vote(**changes: Any) -> str:
+    values = {"study": 1, "number": 2, "revision": 1, "choice": "'left'", "ms": "1", "input": "'key'", "ratio": "1"}
+    values |= {"hidden": "false", "pixels": "'unverifiable'", "left": "NULL"}
+    return VOTE.format(**values | changes)
 
 
 def pair(
@@ -57,13 +67,28 @@ def pair(
 
 def subject(**changes: Any) -> str:
     values = {"study": 1, "number": 99, "simulated": "false", "total": 5, "voted": 0}
-    values |= {"of_invite": 1, "of_simulated": "false", "of_consent": 1}
+    values |= {"of_invite": 1, "of_simulated": "false", "of_consent": 1, "of_protocol": 1}
     return SUBJECT.format(**values | changes)
 
 
 def trial(**changes: Any) -> str:
     values = {"study": 1, "simulated": "false", "number": 99, "of_subject": 1, "of_pair": 1, "seen": "NOT"}
+    values |= {"kind": "'test'", "pair": "p.id", "probe": "NULL", "of_probe": 1, "block_of": "s.id"}
     return TRIAL.format(**values | changes)
+
+
+def probe(kind: str = "'gold'", second: str = f"'{HASH}'") -> str:
+    return PROBE.format(kind=kind, second=second)
+
+
+def block(**changes: Any) -> str:
+    values = {"subject": ONE_SUBJECT, "number": 9, "sitting": 1, "purpose": "'trials'"}
+    return BLOCK.format(**values | changes)
+
+
+def recruit(**changes: Any) -> str:
+    values = {"subject": LAST_SUBJECT, "platform": "'prolific'", "participant": "'new'"}
+    return RECRUIT.format(**values | changes)
 
 
 def study(name: str = "'other'", state: str = "'open'", share: str = "NULL") -> str:
@@ -133,6 +158,7 @@ def image(stem: str) -> str:
 
 ONE_USER = "(SELECT id FROM users)"
 ONE_SUBJECT = "(SELECT min(id) FROM subjects)"
+LAST_SUBJECT = "(SELECT max(id) FROM subjects)"
 # `spare` is an LR image with the outputs of all methods and no pair; `bare` has no output.
 SPARE = "(SELECT id FROM low_resolution_images WHERE stem = 'spare')"
 BARE = "(SELECT id FROM low_resolution_images WHERE stem = 'bare')"
@@ -178,6 +204,17 @@ REFUSED = [
         "uq_pairs_low_resolution_image_id_first_second",
     ),
     ("UPDATE pairs SET rank = 0", "ck_pairs_rank"),
+    # Image files and probes.
+    (f"{IMAGE_FILE}('x', 1, 1, 1, NULL)", "ck_image_files_sha256"),
+    (f"{IMAGE_FILE}('{'1' * 64}', 0, 1, 1, NULL)", "ck_image_files_size"),
+    (f"{IMAGE_FILE}('{'1' * 64}', 1, 1, 0, NULL)", "ck_image_files_bytes"),
+    (f"{IMAGE_FILE}('{'1' * 64}', 1, 1, 9, 9)", "ck_image_files_bytes"),
+    (f"{IMAGE_FILE}('{HASH}', 1, 1, 9, 8)", "pk_image_files"),
+    (probe("'dummy'"), "ck_probes_kind"),
+    (probe("'identical'"), "ck_probes_identical"),
+    (probe(second="first_sha256"), "ck_probes_identical"),
+    (probe(second=f"'{'1' * 64}'"), "fk_probes_second_sha256"),
+    (probe(second="second_sha256"), "uq_probes_study_id_kind_first_sha256_second_sha256"),
     # Invitations and subjects.
     ("INSERT INTO invites (study_id, token, kind) SELECT 1, token, 'single' FROM invites", "uq_invites_token"),
     ("INSERT INTO invites (study_id, token, kind) VALUES (1, 'x', 'public')", "ck_invites_kind"),
@@ -186,26 +223,56 @@ REFUSED = [
     (subject(simulated="true"), "fk_subjects_invite_id_study_id_simulated"),
     (subject(of_invite=2), "fk_subjects_invite_id_study_id_simulated"),
     (subject(of_consent=2), "fk_subjects_consent_id_study_id"),
+    (subject(of_protocol=2), "fk_subjects_protocol_id_study_id"),
     (subject(total=0), "ck_subjects_progress"),
     (subject(voted=6), "ck_subjects_progress"),
     (subject(voted=-1), "ck_subjects_progress"),
     # Changing the invitation under a subject, or a subject's kind under the trials.
     ("UPDATE invites SET simulated = true WHERE study_id = 1", "fk_subjects_invite_id_study_id_simulated"),
     ("UPDATE subjects SET simulated = true WHERE study_id = 1", "fk_trials_subject_id_study_id_simulated"),
+    (recruit(subject="(SELECT subject_id FROM recruits)"), "uq_recruits_subject_id"),
+    (recruit(participant="'known'"), "uq_recruits_invite_id_platform_participant"),
+    (recruit(platform="'street'"), "ck_recruits_platform"),
+    # Steps before the trials, and blocks.
+    (ANSWER.format(step="'breakfast'"), "ck_answers_step"),
+    ("UPDATE answers SET content = '{}'", "append-only: UPDATE on answers"),
+    ("DELETE FROM answers", "append-only: DELETE on answers"),
+    ("TRUNCATE answers", "append-only: TRUNCATE on answers"),
+    ("TRUNCATE subjects CASCADE", "append-only: TRUNCATE"),
+    (block(number=2), "uq_blocks_subject_id_number"),
+    (block(number=0), "ck_blocks_number"),
+    (block(sitting=0), "ck_blocks_number"),
+    (block(purpose="'rest'"), "ck_blocks_purpose"),
+    (block(subject=1_000_000), "fk_blocks_subject_id"),
     # Trials.
     (trial(of_pair=2), "fk_trials_pair_id_study_id"),
     (trial(of_subject=2), "fk_trials_subject_id_study_id_simulated"),
     (trial(simulated="true"), "fk_trials_subject_id_study_id_simulated"),
-    (trial(seen=""), "uq_trials_subject_id_pair_id"),
+    (trial(seen=""), "uq_trials_subject_id_pair_id_kind"),
+    (trial(kind="'repeat'", seen=""), "uq_trials_subject_id_pair_id_kind"),
+    (trial(kind="'dummy'"), "ck_trials_kind"),
+    (trial(kind="'gold'"), "ck_trials_of_a_pair_or_a_probe"),
+    (trial(kind="'gold'", pair="NULL"), "ck_trials_of_a_pair_or_a_probe"),
+    (trial(pair="NULL", probe="q.id"), "ck_trials_of_a_pair_or_a_probe"),
+    (trial(probe="q.id"), "ck_trials_of_a_pair_or_a_probe"),
+    (trial(kind="'gold'", pair="NULL", probe="q.id", of_probe=2), "fk_trials_probe_id_study_id"),
+    (trial(block_of=LAST_SUBJECT), "fk_trials_block_id_subject_id"),
     (trial(number=1), "uq_trials_subject_id_number"),
     (trial(number=0), "ck_trials_number"),
     ("DELETE FROM trials WHERE number = 1", "append-only: DELETE on trials"),
     ("UPDATE trials SET first_on_left = NOT first_on_left", "append-only: UPDATE on trials"),
     # Votes.
-    (vote(number=1), "uq_votes_trial_id"),
+    (vote(number=1), "uq_votes_trial_id_revision"),
+    (vote(revision=0), "ck_votes_revision"),
+    (UNDO.replace("2 FROM", "1 FROM"), "uq_votes_trial_id_revision"),
     (vote(choice="'both'"), "ck_votes_choice"),
     (vote(choice="'Left'"), "ck_votes_choice"),
-    (vote(choice="NULL"), "not-null"),
+    (vote(ms="NULL"), "ck_votes_complete"),
+    (vote(input="NULL"), "ck_votes_complete"),
+    (vote(hidden="NULL"), "ck_votes_complete"),
+    (vote(pixels="'same'"), "ck_votes_pixels"),
+    (vote(pixels="NULL"), "not-null"),
+    (vote(left="'abc'"), "ck_votes_sha256"),
     (vote(input="'mouse'"), "ck_votes_input"),
     (vote(ms="-1"), "ck_votes_response_ms"),
     (vote(ms="'NaN'"), "ck_votes_response_ms"),
@@ -223,13 +290,18 @@ REFUSED = [
     ("TRUNCATE votes CASCADE", "append-only: TRUNCATE"),
     ("TRUNCATE trials CASCADE", "append-only: TRUNCATE"),
     ("TRUNCATE studies CASCADE", "append-only: TRUNCATE"),
-    (vote(number=1) + " ON CONFLICT (trial_id) DO UPDATE SET choice = 'right'", "append-only: UPDATE"),
+    (vote(number=1) + " ON CONFLICT (trial_id, revision) DO UPDATE SET choice = 'right'", "append-only: UPDATE"),
     # Counters.
     ("UPDATE tallies SET issued_first_left = issued_first_right + 2", "ck_tallies_counterbalanced"),
     ("UPDATE tallies SET issued_first_left = -1, issued_first_right = -1", "ck_tallies_issued"),
-    ("UPDATE tallies SET wins_first = -1", "ck_tallies_wins"),
+    ("UPDATE tallies SET wins_first = -1, wins_second = 1", "ck_tallies_wins"),
+    ("UPDATE tallies SET wins_first = 1, not_sure = -1", "ck_tallies_wins"),
+    ("UPDATE tallies SET voted_first_left = -1, voted_first_right = 1", "ck_tallies_voted"),
+    ("UPDATE tallies SET wins_first = wins_first + 1", "ck_tallies_every_vote_counts"),
+    ("UPDATE tallies SET voted_first_left = voted_first_left + 1", "ck_tallies_every_vote_counts"),
     (
-        "UPDATE tallies SET wins_first = issued_first_left + issued_first_right + 1, wins_second = 0",
+        "UPDATE tallies SET wins_first = issued_first_left + 1, voted_first_left = issued_first_left + 1, "
+        "wins_second = 0, voted_first_right = 0",
         "ck_tallies_votes_are_on_issued_trials",
     ),
     ("INSERT INTO tallies (pair_id, simulated) SELECT pair_id, simulated FROM tallies LIMIT 1", "pk_tallies"),
@@ -291,8 +363,20 @@ ACCEPTED = [
     output(image=BARE),
     pair(f"{SAME_IMAGE} AND a.method_position < b.method_position"),
     subject(),
+    f"{IMAGE_FILE}('{'1' * 64}', 1, 1, 9, 8)",
+    f"{IMAGE_FILE}('{'1' * 64}', 1, 1, 9, NULL)",
+    probe(),
+    probe("'identical'", "first_sha256"),
+    recruit(),
+    ANSWER.format(step="'acuity'"),
+    block(),
     trial(),
+    trial(kind="'gold'", pair="NULL", probe="q.id"),
     vote(),
+    vote(pixels="'verified'", left=f"'{HASH}'"),
+    vote(choice="NULL", ms="NULL", input="NULL", hidden="NULL"),
+    vote(choice="'not_sure'"),
+    UNDO,
     vote(choice="'right'", ms="0", input="'click'", ratio="1.5"),
     ranking(),
     f"{CALIBRATION} (1, (SELECT id FROM rankings), '{{}}', '{{}}', 'x', 'x')",
@@ -307,7 +391,8 @@ ACCEPTED = [
     session(ONE_USER, "NULL"),
     session("NULL", ONE_SUBJECT),
     "UPDATE tallies SET issued_first_left = issued_first_right + 1",
-    "UPDATE tallies SET wins_first = issued_first_left, wins_second = issued_first_right",
+    "UPDATE tallies SET voted_first_left = issued_first_left, voted_first_right = issued_first_right, "
+    "wins_first = issued_first_left, wins_second = 0, not_sure = issued_first_right",
 ]
 
 
@@ -324,10 +409,13 @@ def filled(postgres: str, workspace: Path, tmp_path_factory: pytest.TempPathFact
         for title in ("small", "second"):
             made = studies.import_workspace(db, store, workspace, name=title)
             studies.set_state(db, made, "open")
-            trials.outstanding(db, panel.enrol(db, studies.invite(db, made, "shared")), 4)
+            seats.take(db, [*["test"] * 4, "gold", "repeat"], study_name=title)
     sessions.kw["bind"].dispose()
     with psycopg.connect(url) as connection:
         for statement in (
+            f"{IMAGE_FILE}('{HASH}', 1, 1, 9, NULL)",
+            recruit(subject=ONE_SUBJECT, participant="'known'"),
+            ANSWER.format(step="'questions'"),
             vote(number=1),
             ranking(),
             f"{CALIBRATION} (1, (SELECT id FROM rankings), '{{}}', NULL, NULL, 'x')",
