@@ -1,208 +1,158 @@
-"""The subject's pages and requests: invitation, consent, trials, thanks."""
+"""The subject's pages around the trials: invitation and consent, what comes next, the trials' page, thanks."""
 
+from dataclasses import dataclass
 from typing import Annotated, Literal
-from uuid import UUID
+from urllib.parse import urlencode, urlsplit
 
-from fastapi import APIRouter, Depends, Form, HTTPException, Request
-from pydantic import BaseModel, Field
+from fastapi import APIRouter, Depends, Form, Request
 from starlette.responses import RedirectResponse, Response
 
-from app import studies
-from app.errors import UnknownError
+from app import terms
 from app.models import Invite, Subject
-from app.requests import Images, Transaction, page
+from app.requests import Transaction, asked_language, subject_page
 from app.security import roles, sessions
-from app.security.roles import Voter
-from app.subjects import panel, trials, votes
-from app.subjects.trials import Side
+from app.security.roles import Voter, VotersBrowser
+from app.subjects import flow, languages, panel, recruitment
+from app.subjects.recruitment import Recruitment
 
 open_door = APIRouter(tags=["subjects"])
 router = APIRouter(tags=["subjects"], dependencies=[Depends(roles.subject)])
 
-FAR_AHEAD = 20
-Pixels = Annotated[int, Field(ge=0, le=100_000)]
+Problem = Literal["consent", "changed"]
 
 
-class Ahead(BaseModel):
-    """How many trials the page wants to hold."""
+@dataclass(frozen=True)
+class Arrival:
+    """Somebody at the door: by which invitation, sent by whom, in which language, and whom we know them as."""
 
-    ahead: int = Field(default=4, ge=1, le=FAR_AHEAD)
-
-
-class TrialView(BaseModel):
-    """A trial to show: two images of one size, behind addresses that tell nothing."""
-
-    id: UUID
-    number: int
-    left: str
-    right: str
-    width: int
-    height: int
-
-
-class Trials(BaseModel):
-    """The next trials, in order, and how far the subject is."""
-
-    trials: list[TrialView]
-    voted: int
-    total: int
-    finished: bool
-
-
-class VoteIn(BaseModel):
-    """A choice and how it was made; times in milliseconds from the paint of the images, sizes in CSS pixels."""
-
-    choice: Literal["left", "right"]
-    response_ms: float = Field(ge=0, allow_inf_nan=False)
-    input: Literal["key", "click"]
-    device_pixel_ratio: float = Field(gt=0, le=100, allow_inf_nan=False)
-    window_width: Pixels
-    window_height: Pixels
-    screen_width: Pixels
-    screen_height: Pixels
-    hidden: bool = False
-
-
-class VoteOut(BaseModel):
-    """What is stored; the first choice that arrived counts."""
-
-    trial: UUID
-    choice: Literal["left", "right"]
-    voted: int
-    total: int
-    finished: bool
+    invite: Invite
+    who: Recruitment | None
+    language: str
+    subject: Subject | None
 
 
 @open_door.get("/i/{token}", include_in_schema=False)
-def welcome(token: str, request: Request, db: Transaction, new: bool = False) -> Response:
+def welcome(token: str, request: Request, db: Transaction, instead_of: int = 0) -> Response:
     """What the study is and asks; nothing is recorded before somebody agrees.
 
-    With `new`, whoever sits at this computer is not the subject who used a shared invitation here before.
+    Whoever sits at this computer now is not the subject `instead_of` whom they come, who used a shared invitation here
+    before. Such an address says nothing about anybody who comes after them, however long it is kept.
     """
-    return _welcome(request, db, _invite(db, token), new=new)
+    return _welcome(request, db, _arrival(request, db, token, instead_of))
 
 
 @open_door.post("/i/{token}", include_in_schema=False)
 def agree(
-    token: str, request: Request, db: Transaction, new: bool = False, consent: Annotated[str, Form()] = ""
+    token: str,
+    request: Request,
+    db: Transaction,
+    instead_of: int = 0,
+    consent: Annotated[str, Form()] = "",
+    version: Annotated[str, Form()] = "",
 ) -> Response:
-    """Become a subject, or go on as one."""
-    invite = _invite(db, token, lock=True)
-    subject = _returning(request, db, invite, new)
+    """Become a subject, or go on as one; `version` is of the text that was read."""
+    arrival = _arrival(request, db, token, instead_of, lock=True)
+    subject = arrival.subject
     if subject is None:
+        panel.check_open(db, arrival.invite)
+        if arrival.who is not None and arrival.who.is_preview:
+            return _welcome(request, db, arrival)
+        current = terms.consent(db, panel.study_of(db, arrival.invite), arrival.language)
+        if version not in ("", str(current.id)):
+            return _welcome(request, db, arrival, problem="changed")
         if consent != "yes":
-            return _welcome(
-                request, db, invite, new=new, problem="Please tick the box if you agree; nothing starts without it."
-            )
-        subject = panel.enrol(db, invite)
-    response = RedirectResponse("/trial", status_code=303)
+            return _welcome(request, db, arrival, problem="consent")
+        subject = panel.enrol(db, arrival.invite, arrival.language, consent=current, who=arrival.who)
+    response = RedirectResponse("/session", status_code=303)
     sessions.set_cookie(response, request, sessions.SUBJECT, sessions.open_for_subject(db, subject))
     return response
 
 
+@router.get("/session", include_in_schema=False)
+def session(db: Transaction, subject: Voter, browser: VotersBrowser) -> Response:
+    """Wherever the subject is in the session."""
+    return RedirectResponse(flow.next_page(db, subject, browser), status_code=303)
+
+
 @router.get("/trial", include_in_schema=False)
-def trial_page(request: Request, db: Transaction, subject: Voter) -> Response:
+def trial_page(request: Request, db: Transaction, subject: Voter, browser: VotersBrowser) -> Response:
     """The page on which trials are shown."""
-    if subject.voted == subject.total:
-        return RedirectResponse("/thanks", status_code=303)
-    study = panel.study_of(db, subject)
-    return page(request, None, "subjects/trial.html", study_title=study.title, subject=subject)
+    if flow.current_step(db, subject, browser) != "trial":
+        return RedirectResponse("/session", status_code=303)
+    return subject_page(
+        request,
+        subject.language,
+        "subjects/trial.html",
+        study_title=panel.study_of(db, subject).title,
+        subject=subject,
+        protocol=panel.for_scripts(panel.protocol_of(db, subject)),
+    )
 
 
 @router.get("/thanks", include_in_schema=False)
-def thanks(request: Request, db: Transaction, subject: Voter) -> Response:
+def thanks(request: Request, db: Transaction, subject: Voter, browser: VotersBrowser) -> Response:
     """The end, with a code that proves it."""
-    if subject.voted < subject.total:
-        return RedirectResponse("/trial", status_code=303)
-    study = panel.study_of(db, subject)
-    return page(
+    if flow.current_step(db, subject, browser) != "thanks":
+        return RedirectResponse("/session", status_code=303)
+    address, platform = recruitment.way_back(db, subject, panel.protocol_of(db, subject).return_url) or ("", "")
+    return subject_page(
         request,
-        None,
+        subject.language,
         "subjects/thanks.html",
-        study_title=study.title,
-        code=subject.completion_code,
-        voted=subject.voted,
-        total=subject.total,
+        study_title=panel.study_of(db, subject).title,
+        subject=subject,
+        return_address=address,
+        return_to=platform or urlsplit(address).hostname,
     )
 
 
-@router.post("/api/subject/trials")
-def next_trials(wanted: Ahead, db: Transaction, subject: Voter) -> Trials:
-    """Hand out the next trials; those without a vote come again, in the same order."""
-    try:
-        shown = trials.outstanding(db, subject, wanted.ahead)
-    except trials.StudyClosedError:
-        raise HTTPException(403, "this study is not open now; your votes are kept") from None
-    views = [
-        TrialView(
-            id=trial.id,
-            number=trial.number,
-            left=f"/trials/{trial.id}/left.png",
-            right=f"/trials/{trial.id}/right.png",
-            width=trial.width,
-            height=trial.height,
-        )
-        for trial in shown
-    ]
-    return Trials(trials=views, voted=subject.voted, total=subject.total, finished=subject.voted == subject.total)
+def _arrival(request: Request, db: Transaction, token: str, instead_of: int, *, lock: bool = False) -> Arrival:
+    """Who is at the door.
 
-
-@router.get("/trials/{trial}/{side}.png", responses={200: {"content": {"image/png": {}}}}, response_class=Response)
-def trial_image(trial: UUID, side: Side, db: Transaction, store: Images, subject: Voter) -> Response:
-    """One side of one of the subject's own trials, lossless."""
-    sha256 = trials.image(db, subject, trial, side)
-    if sha256 is None:
-        raise HTTPException(404, "this is not one of your trials")
-    headers = {"Cache-Control": "private, max-age=31536000, immutable"}
-    return Response(store.image(sha256), media_type="image/png", headers=headers)
-
-
-@router.put("/api/subject/trials/{trial}/vote")
-def vote(trial: UUID, sent: VoteIn, db: Transaction, subject: Voter) -> VoteOut:
-    """Store a vote; any number of sends give one vote and one answer."""
-    try:
-        stored = votes.store(db, subject, trial, sent.model_dump())
-    except votes.NotYourTrialError:
-        raise HTTPException(404, "this is not one of your trials") from None
-    return VoteOut.model_validate(
-        {
-            "trial": trial,
-            "choice": stored.choice,
-            "voted": stored.voted,
-            "total": stored.total,
-            "finished": stored.voted == stored.total,
-        }
-    )
-
-
-def _invite(db: Transaction, token: str, *, lock: bool = False) -> Invite:
+    Raises:
+        RefusalError: there is no such invitation, or the address has parameters of a platform that cannot be.
+    """
     invite = panel.find_invite(db, token, lock=lock)
     if invite is None:
-        raise UnknownError(panel.UNKNOWN)
-    return invite
+        raise panel.unknown_invite()
+    who = recruitment.read(request.query_params.multi_items())
+    current = sessions.subject_of(db, request)
+    is_gone = current is not None and current.id == instead_of
+    subject = panel.returning(db, invite, None if is_gone else current, who)
+    return Arrival(invite, who, subject.language if subject else _language(request, db, invite), subject)
 
 
-def _returning(request: Request, db: Transaction, invite: Invite, new: bool) -> Subject | None:
-    current = None if new else sessions.subject_of(db, request)
-    return panel.returning(db, invite, current)
+def _language(request: Request, db: Transaction, invite: Invite) -> str:
+    return asked_language(request, panel.languages_of(db, invite))
 
 
-def _welcome(request: Request, db: Transaction, invite: Invite, *, new: bool, problem: str | None = None) -> Response:
-    study = panel.study_of(db, invite)
-    subject = _returning(request, db, invite, new)
-    if subject is None and invite.revoked:
-        raise UnknownError(panel.UNKNOWN)
-    if subject is None and study.state != "open":
-        raise HTTPException(403, "this study is not open now; ask the person who invited you")
-    return page(
+def _welcome(request: Request, db: Transaction, arrival: Arrival, *, problem: Problem | None = None) -> Response:
+    subject, study = arrival.subject, panel.study_of(db, arrival.invite)
+    if subject is None:
+        panel.check_open(db, arrival.invite)
+        consent = terms.consent(db, study, arrival.language)
+        offered = terms.protocol(db, study).languages
+    else:
+        consent, offered = panel.consent_of(db, subject), ()
+    return subject_page(
         request,
-        None,
+        arrival.language,
         "subjects/welcome.html",
         status=422 if problem else 200,
         study_title=study.title,
-        consent_paragraphs=studies.consent(db, study).text.split("\n\n"),
-        returning=subject is not None,
-        shared=invite.kind == "shared",
-        simulated=invite.simulated,
+        choices=_choices(request, offered),
+        consent=consent,
+        preview=arrival.who is not None and arrival.who.is_preview,
+        returning=subject,
+        may_be_another=arrival.invite.kind == "shared" and arrival.who is None,
+        simulated=arrival.invite.simulated,
         problem=problem,
     )
+
+
+def _choices(request: Request, offered: tuple[str, ...]) -> list[dict[str, str]]:
+    """The languages to choose from: each a link to this page, whose address keeps everything else."""
+    kept = [(name, value) for name, value in request.query_params.multi_items() if name != "lang"]
+    return [
+        {"tag": one, "name": languages.name(one), "address": "?" + urlencode([*kept, ("lang", one)])} for one in offered
+    ]

@@ -5,7 +5,7 @@ import re
 import httpx
 from sqlalchemy import select, text
 
-from app import studies
+from app import studies, terms
 from app.models import Consent, Invite, LoginSession, Subject, Tally, Trial
 from tests.app.conftest import Site, next_trials, vote_on
 from tests.app.subjects.test_trials import at_once
@@ -51,7 +51,7 @@ def test_nothing_is_recorded_before_somebody_agrees(site: Site) -> None:
 
 def test_who_agrees_gets_to_the_trials(site: Site) -> None:
     answer = agree(site.client(), site.invite())
-    assert (answer.status_code, answer.headers["location"]) == (303, "/trial")
+    assert (answer.status_code, answer.headers["location"]) == (303, "/session")
     (subject,) = subjects(site)
     assert (subject.number, subject.voted, subject.total, subject.simulated) == (1, 0, 12, False)
 
@@ -59,18 +59,18 @@ def test_who_agrees_gets_to_the_trials(site: Site) -> None:
 def test_the_text_that_a_subject_agreed_to_stays_with_the_subject(site: Site) -> None:
     site.subject()
     with site.sessions.begin() as db:
-        studies.set_consent(db, studies.find(db, site.study), "  Another text.\n\nOf two paragraphs. ")
+        terms.set_consent(db, studies.find(db, site.study), "  Another text.\n\nOf two paragraphs. ")
     page = site.client().get(site.invite()).text
     assert re.search(r"<p>\s*Another text.\s*</p>\s*<p>\s*Of two paragraphs.\s*</p>", page)
     site.subject()
     with site.sessions() as db:
         texts = [db.get_one(Consent, subject.consent_id).text for subject in subjects(site)]
-    assert texts == [studies.CONSENT, "Another text.\n\nOf two paragraphs."]
+    assert texts == [terms.CONSENTS["en"], "Another text.\n\nOf two paragraphs."]
 
 
 def test_a_consent_text_is_shown_as_text(site: Site) -> None:
     with site.sessions.begin() as db:
-        studies.set_consent(db, studies.find(db, site.study), "<script>alert(1)</script>")
+        terms.set_consent(db, studies.find(db, site.study), "<script>alert(1)</script>")
     page = site.client().get(site.invite()).text
     assert "&lt;script&gt;alert(1)" in page
     assert "<script>alert" not in page
@@ -136,6 +136,7 @@ def test_unknown_and_revoked_links_open_nothing(site: Site) -> None:
         for answer in (client.get(address), agree(client, address)):
             assert answer.status_code == 404
             assert "not known, or was withdrawn" in answer.text
+            assert "set-cookie" not in answer.headers
     assert subjects(site) == []
 
 
@@ -147,7 +148,7 @@ def test_who_has_started_may_finish_after_the_link_was_revoked(site: Site) -> No
     assert vote_on(subject, next_trials(subject)[0]).status_code == 200
     elsewhere = site.client()
     assert "Welcome back" in elsewhere.get(link).text
-    assert agree(elsewhere, link).headers["location"] == "/trial"
+    assert agree(elsewhere, link).headers["location"] == "/session"
     assert next_trials(elsewhere) == next_trials(subject)
 
 
@@ -161,8 +162,8 @@ def test_a_study_that_is_not_open_takes_nobody_new_and_lets_others_back(site: Si
         assert client.get(unused).status_code == 403
         assert client.post(unused).status_code == 403
         answer = agree(client, unused)
-        assert answer.status_code in (403, 409)
-        assert "this study is not open now; ask the person who invited you" in answer.text
+        assert answer.status_code == 403
+        assert "This study is not open now; ask the person who invited you." in answer.text
         assert agree(site.client(), used).status_code == 303
     assert len(subjects(site)) == 1
 
@@ -176,7 +177,7 @@ def test_who_is_simulated_is_marked_everywhere(site: Site) -> None:
     vote_on(subject, next_trials(subject)[0])
     assert [(s.simulated, s.name) for s in subjects(site)] == [(True, "simulated-1")]
     with site.sessions() as db:
-        assert db.scalars(select(Trial.simulated)).all() == [True]
+        assert set(db.scalars(select(Trial.simulated))) == {True}
         counted = db.scalars(select(Tally).where(Tally.wins_first + Tally.wins_second > 0)).all()
         assert [tally.simulated for tally in counted] == [True]
 
@@ -216,18 +217,25 @@ def test_somebody_else_at_the_same_computer_is_a_new_subject_of_a_shared_link(si
     first = next_trials(computer)
     page = computer.get(link).text
     assert "Welcome back" in page
-    assert '"?new=1"' in page
-    assert "I have read this and agree" in computer.get(f"{link}?new=1").text
-    assert computer.post(f"{link}?new=1").status_code == 422
+    address = link + re.findall(r'"(\?instead_of=\d+)"', page)[0]
+    assert "I have read this and agree" in computer.get(address).text
+    assert computer.post(address).status_code == 422
     assert len(subjects(site)) == 1
-    assert computer.post(f"{link}?new=1", data={"consent": "yes"}).headers["location"] == "/trial"
+    assert computer.post(address, data={"consent": "yes"}).headers["location"] == "/session"
     assert len(subjects(site)) == 2
-    assert next_trials(computer)[0]["id"] != first[0]["id"]
+    second = next_trials(computer)
+    assert second[0]["id"] != first[0]["id"]
+    # Whoever comes back by the same address, which a browser may have kept, is no third one.
+    assert "Welcome back" in computer.get(address).text
+    assert computer.post(address, data={"consent": "yes"}).status_code == 303
+    assert len(subjects(site)) == 2
+    assert next_trials(computer) == second
 
 
 def test_a_link_for_one_person_has_no_somebody_else(site: Site) -> None:
     link = site.invite()
     computer = site.subject(link)
-    assert "?new=1" not in computer.get(link).text
-    assert computer.post(f"{link}?new=1", data={"consent": "yes"}).status_code == 303
+    assert "instead_of" not in computer.get(link).text
+    address = f"{link}?instead_of={subjects(site)[0].id}"
+    assert computer.post(address, data={"consent": "yes"}).status_code == 303
     assert len(subjects(site)) == 1
