@@ -1,125 +1,115 @@
-/** One trial on the screen: shown at once on both sides, timed from its paint, answered once. */
+/** What is on the screen: a pair of images, answered once, or what is said instead; keys and buttons go to it. */
 
-import * as geometry from "./geometry.js";
+import * as controls from "./controls.js";
+import { afterFrame } from "./frames.js";
+import { onChange } from "./geometry.js";
+import { Inspection } from "./inspection.js";
+import { inspect } from "./inspecting.js";
+import { Instead } from "./instead.js";
+import { Pair, verdict } from "./pair.js";
+import { PARTS } from "./pictures.js";
+import { protocol } from "./protocol.js";
+import { UNDO, voteOn } from "./vote.js";
+import * as windows from "./windows.js";
 
-const { dataset } = document.documentElement;
 const element = (id) => document.getElementById(id);
-const KEYS = { ArrowLeft: "left", ArrowRight: "right", 1: "left", 2: "right", Digit1: "left", Digit2: "right" };
 
 export class Stage {
-  #pair = null; // {trial, resolve, onset: time of its paint or null, hidden: whether it was out of sight since}
-  #shown = null; // the pair while nothing stands in its way
-  #reason = "Loading …"; // why there is no pair
-  #ended = "";
+  #pair = null;
+  #answered; // resolves what asked for an answer to the pair
+  instead = new Instead(() => this.#refresh());
 
   constructor() {
-    geometry.onChange(() => this.#refresh());
-    addEventListener("keydown", (event) => this.#key(event));
-    for (const side of ["left", "right"]) {
-      element(side).addEventListener("click", (event) => this.#click(side, event));
-      // The focus stays where it was: a ring around one image would favour it.
-      element(side).addEventListener("mousedown", (event) => event.preventDefault());
+    onChange(() => this.#refresh());
+    controls.listen((action, input, event) => this.#act(action, input, event));
+    for (const image of PARTS.map(element).filter(Boolean)) {
+      controls.drags(image, (gesture, ...by) => this.#inspect("drag", { gesture, by }));
     }
-    addEventListener("blur", () => this.#outOfSight());
-    document.addEventListener("visibilitychange", () => this.#outOfSight());
+    for (const event of ["blur", "focus"]) addEventListener(event, () => this.#pair?.outOfSight(event));
+    document.addEventListener("visibilitychange", () => this.#pair?.outOfSight(document.hidden ? "hidden" : "visible"));
   }
 
-  /** Shows a trial; resolves to the vote, as the server wants it. */
-  ask({ trial, left, right }) {
-    element("left").replaceChildren(left);
-    element("right").replaceChildren(right);
+  /** Shows a trial; resolves to the vote, as the server wants it, or to UNDO. */
+  ask(next, canUndo) {
+    windows.put(next.pictures);
+    const answer = this.#present(new Pair(next, { canUndo }));
+    afterFrame(() => (element("undo").hidden = !canUndo));
+    return answer;
+  }
+
+  /** Keeps a trial of training on the screen, and says whether the vote was right; resolves when the subject goes on. */
+  feedback({ trial, pictures }, choice) {
+    const shown = { trial, pictures, inspection: new Inspection() };
+    const answer = this.#present(new Pair(shown, { verdict: verdict(trial.better, choice) }));
+    element("continue").focus({ focusVisible: false });
+    return answer;
+  }
+
+  #present(pair) {
     return new Promise((resolve) => {
-      this.#pair = { trial, resolve, onset: null, hidden: false };
+      this.#pair = pair;
+      this.#answered = resolve;
       this.#refresh();
     });
   }
 
-  /** What to say while there is no trial to show. */
-  explain(reason) {
-    this.#reason = reason;
-    this.#refresh();
-  }
-
-  /** No more trials on this page. */
-  end(words, link, href) {
-    this.#ended = words;
-    Object.assign(element("onward"), { hidden: false, textContent: link, href });
-    this.#refresh();
-  }
-
   #refresh() {
     const pair = this.#pair;
-    const words = this.#ended || (pair ? geometry.obstacle(pair.trial) : this.#reason);
-    element("message").hidden = !words;
-    if (element("words").textContent !== words) element("words").textContent = words; // announced only when new
-    element("stage").hidden = Boolean(words);
-    if (!words) position(pair.trial);
-    this.#show(words ? null : pair);
+    const layout = pair?.view.layout();
+    const instead = this.instead.say(layout);
+    element("stage").hidden = instead;
+    if (instead) pair?.hide(layout.obstacle);
+    else pair.show(layout);
   }
 
-  #show(pair) {
-    if (pair === this.#shown) return;
-    this.#outOfSight();
-    if (this.#shown) this.#shown.onset = null;
-    dataset.trial = "";
-    this.#shown = pair;
-    if (pair) this.#time(pair);
+  #act(action, input, event) {
+    if (action === "left" || action === "right" || action === "not_sure") this.#answer(action, input, event);
+    else if (action === "undo") this.#undo(event);
+    else if (action === "pause") this.#pause(true);
+    else if (action === "go_on") this.#goOn();
+    else this.#inspect(action);
   }
 
-  /** The second frame begins after the first, with the images in it, was painted. */
-  async #time(pair) {
-    await new Promise(requestAnimationFrame);
-    await new Promise(requestAnimationFrame);
-    if (this.#shown !== pair) return;
-    pair.onset = performance.now();
-    dataset.trial = pair.trial.id;
+  #inspect(action, more) {
+    const changed = this.#pair?.inspect(action, more) ?? false;
+    if (changed) this.#refresh();
+    return changed;
   }
 
-  #outOfSight() {
-    if (this.#shown?.onset) this.#shown.hidden = true;
+  #pause(paused) {
+    if (paused && !this.#pair?.onset) return;
+    this.#pair.inspection.note(paused ? "pause" : "resume");
+    this.instead.paused = paused;
+    this.#refresh();
+    if (paused) element("go-on").focus({ focusVisible: false });
   }
 
-  #key(event) {
-    if (hasModifier(event)) return;
-    const choice = KEYS[event.key] ?? KEYS[event.code]; // the code: some keyboards have their digits under Shift
-    const heldEnter = event.repeat && event.key === "Enter"; // would click the focused image again and again
-    if (choice || heldEnter) event.preventDefault();
-    if (choice && !event.repeat) this.#answer(choice, "key", event);
+  #goOn() {
+    if (this.instead.isInterval) this.instead.canGoOn && this.instead.resume();
+    else if (this.instead.paused) this.#pause(false);
+    else if (this.#pair?.isSeen && this.#pair.verdict) this.#leave(undefined);
   }
 
-  #click(side, event) {
-    if (event.detail > 1 || hasModifier(event)) return; // the second half of a double click is no vote on the next trial
-    this.#answer(side, event.detail === 0 ? "key" : "click", event);
+  #undo(event) {
+    if (this.instead.canUndo) this.instead.resume(UNDO);
+    else if (this.#pair?.canUndo && this.#pair.wasSeenAt(event)) this.#leave(UNDO);
   }
 
   #answer(choice, input, event) {
+    if (choice === "not_sure" && !protocol.not_sure) return;
     this.#refresh(); // the window may have changed without an event
-    const pair = this.#shown;
-    if (!pair?.onset || event.timeStamp < pair.onset) return;
-    const vote = { choice, response_ms: event.timeStamp - pair.onset, input, hidden: pair.hidden, ...circumstances() };
-    this.#pair = null;
-    this.#refresh();
-    pair.resolve(vote);
+    const pair = this.#pair;
+    if (!pair?.wasSeenAt(event)) return;
+    if (pair.view.complete) this.#leave(voteOn(pair, choice, input, event));
+    else inspect.remind();
   }
-}
 
-function hasModifier(event) {
-  return event.ctrlKey || event.altKey || event.metaKey || event.shiftKey;
-}
-
-function position({ width, height }) {
-  const { left, right } = geometry.place({ width, height });
-  Object.assign(element("left").style, left);
-  Object.assign(element("right").style, right);
-  element("stage").style.setProperty("--height", left.height);
-}
-
-function circumstances() {
-  return {
-    device_pixel_ratio: devicePixelRatio,
-    window_width: innerWidth,
-    window_height: innerHeight,
-    screen_width: screen.width,
-    screen_height: screen.height,
-  };
+  /** What was shown is over; the next one takes its place before another frame is drawn, if it is ready. */
+  #leave(answer) {
+    this.#pair.hide();
+    this.#pair = null;
+    this.instead.load();
+    this.#answered(answer);
+    setTimeout(() => this.#pair || this.#refresh());
+  }
 }

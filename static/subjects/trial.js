@@ -1,71 +1,108 @@
 /** The subject's page: show a pair, take the vote, show the next; the network never holds it up. */
 
+import { afterFrame } from "./frames.js";
+import { Inspection } from "./inspection.js";
 import { LookAhead } from "./lookahead.js";
 import { Outbox } from "./outbox.js";
+import { pause } from "./pause.js";
+import { free } from "./pictures.js";
+import { protocol } from "./protocol.js";
 import { Stage } from "./stage.js";
-
-const QUIET_MS = 500; // a vote saved sooner is not worth a flicker beside the images
-const element = (id) => document.getElementById(id);
+import { kept, refusal, showPosition, showSaved } from "./status.js";
+import { said } from "./troubles.js";
+import { UNDO, withdrawal } from "./vote.js";
+import { prepare } from "./windows.js";
+import { t } from "./words.js";
 
 const stage = new Stage();
 const outbox = new Outbox();
-const lookahead = new LookAhead(outbox, (reason) => stage.explain(reason));
-let delayed; // timer of a status that is not shown yet
+const lookahead = new LookAhead(outbox, { explain: (reason) => stage.instead.explain(reason), prepare });
+let previous = null; // the trial that was voted on last, as long as that vote can be taken back
 
 outbox.addEventListener("change", report);
-outbox.send();
 offerFullScreen();
 run().catch(halt);
 
 async function run() {
-  for (let next; (next = await lookahead.next()); ) {
-    element("count").textContent = `${next.trial.number} of ${lookahead.total}`;
-    Object.assign(element("progress"), { max: lookahead.total, value: next.trial.number - 1 });
-    outbox.add(next.trial.id, await stage.ask(next));
-  }
-  await outbox.sent();
-  stage.end(`All your votes are in. ${refusal()}`, "Finish", "/thanks");
-  if (outbox.votes.size === 0) location.assign("/thanks");
+  await outbox.load();
+  if (outbox.takesBack) await outbox.sent(); // only then does the server hand that trial out again
+  do await toTheEnd();
+  while (await goesBack());
+  stage.instead.end(refusal(outbox) || t("All your votes are in."), t("Finish"), "/thanks");
+  if (outbox.size === 0) location.assign("/thanks");
 }
 
-function halt({ status, message }) {
-  const words = status === 401 ? "this session has ended; open your invitation link again" : message;
-  const kept = outbox.votes.size ? `${votes(outbox.votes.size)} ${place()}.` : "";
-  stage.end(`${words}. ${kept}`, "Try again", "/trial");
+async function toTheEnd() {
+  for (let next; (next = await lookahead.next()); ) {
+    if (next.pause) await rest(next.pause);
+    else await show(next);
+  }
+}
+
+/** All votes are in: until the subject says that they have finished, they may take back the last one. */
+async function goesBack() {
+  if (!previous || outbox.size > 0) return false;
+  const content = { words: t("All your votes are in."), button: t("Finish"), undo: true };
+  const answer = await stage.instead.interval(content);
+  if (answer === UNDO) takeBack();
+  return answer === UNDO;
+}
+
+async function show(next) {
+  const { trial } = next;
+  next.inspection ??= new Inspection();
+  afterFrame(() => showPosition(next));
+  const answer = await stage.ask(next, previous !== null);
+  if (answer === UNDO) return takeBack(next);
+  add(trial, answer);
+  if (trial.better) await stage.feedback(next, answer.choice);
+  forget(previous);
+  previous = null;
+  if (protocol.undo && !trial.better) previous = next;
+  else forget(next);
+  return undefined;
+}
+
+/** The trial before comes again, and after it the one that was interrupted, if any. */
+function takeBack(interrupted) {
+  add(previous.trial, withdrawal(previous.trial));
+  if (interrupted) lookahead.putBack(interrupted);
+  lookahead.putBack({ ...previous, inspection: null }); // its vote has taken that along
+  previous = null;
+}
+
+function add(trial, body) {
+  trial.revision += 1;
+  outbox.add(trial.id, body);
+}
+
+async function rest(interval) {
+  if ((await pause(stage.instead, interval, outbox, previous !== null)) === UNDO) return takeBack();
+  forget(previous);
+  previous = null;
+  return lookahead.goOn();
+}
+
+function forget(shown) {
+  if (shown) afterFrame(() => free(shown.pictures));
+}
+
+function halt(error) {
+  if (!error.status) reportError(error); // a fault of this page
+  const reason = said(error);
+  const words = t("{reason}.", { reason: reason.charAt(0).toUpperCase() + reason.slice(1) });
+  stage.instead.end([words, kept(outbox)].filter(Boolean).join(" "), t("Try again"), "/trial");
 }
 
 /** Says whether everything is saved. */
 function report() {
-  document.documentElement.dataset.unsent = outbox.votes.size;
-  const over = [...outbox.refusals.values()].find(({ status }) => status === 401 || status === 403);
+  const over = outbox.refusals.find(({ status }) => status === 401 || status === 403);
   if (over) halt(over);
-  clearTimeout(delayed);
-  const saving = outbox.waiting > 0 && !outbox.trouble;
-  const words = saving ? `saving ${outbox.waiting} …` : unsaved() || refusal() || "saved";
-  delayed = setTimeout(() => (element("saved").textContent = words), saving ? QUIET_MS : 0);
-}
-
-function unsaved() {
-  return outbox.waiting > 0 ? `${outbox.trouble}, ${votes(outbox.waiting)} ${place()}` : "";
-}
-
-function refusal() {
-  const [first] = outbox.refusals.values();
-  if (!first) return "";
-  const what = `${votes(outbox.refusals.size)} not accepted by the server: ${first.message}`;
-  return `${what}; ${place()}. Please tell the experimenter.`;
-}
-
-function votes(number) {
-  return number === 1 ? "1 vote" : `${number} votes`;
-}
-
-function place() {
-  return outbox.lasting ? "kept on this computer" : "kept in this page only: leave it open";
+  showSaved(outbox);
 }
 
 function offerFullScreen() {
-  const button = element("full-screen");
+  const button = document.getElementById("full-screen");
   button.hidden = !document.fullscreenEnabled;
   button.addEventListener("click", () => {
     if (document.fullscreenElement) document.exitFullscreen();
