@@ -128,20 +128,17 @@ async def run_job(context: JobContext, job_id: int) -> None:
     """Run a job in a process of its own until it ends, is cancelled, or this worker stops."""
     sessions: sessionmaker[Session] = context.additional_context["sessions"]
     begin = partial(_begin, sessions, job_id, str(context.worker_name))
-    attempt = await asyncio.to_thread(database.persist, begin)
-    if attempt is None:
-        return
-    lifeline = children.Lifeline()
+    beginning = asyncio.create_task(asyncio.to_thread(database.persist, begin))
     try:
-        process = await _start(job_id, attempt, lifeline, context.additional_context["environment"])
-        try:
-            cancelled, errors = await _watch(process, sessions, job_id)
-        except asyncio.CancelledError:
-            await _stop(process)
+        attempt = await asyncio.shield(beginning)
+        if attempt is None:
+            return
+        process, cancelled, errors = await _run(sessions, job_id, attempt, context.additional_context["environment"])
+    except asyncio.CancelledError:
+        # At whatever moment this worker is stopped, the job waits for the next one.
+        if (attempt := await beginning) is not None:
             await asyncio.to_thread(_put_back, sessions, job_id, attempt)
-            raise
-    finally:
-        lifeline.close()
+        raise
     end = partial(_end, sessions, job_id, attempt, cancelled, process.returncode, errors)
     await asyncio.to_thread(database.persist, end)
     await asyncio.to_thread(database.persist, partial(context.additional_context["follow_up"], sessions))
@@ -168,6 +165,22 @@ async def sweep_for_ever(worker: procrastinate.App, sessions: sessionmaker[Sessi
         except (OperationalError, ConnectorException) as error:
             _log.warning("the database does not answer (%s); looking for stalled jobs again soon", error)
         await asyncio.sleep(HEARTBEAT_SECONDS)
+
+
+async def _run(
+    sessions: sessionmaker[Session], job_id: int, attempt: int, environment: dict[str, str]
+) -> tuple[asyncio.subprocess.Process, bool, str]:
+    """A job's process, when it has ended; whether it was cancelled, and what it wrote of errors."""
+    lifeline = children.Lifeline()
+    try:
+        process = await _start(job_id, attempt, lifeline, environment)
+        try:
+            return process, *await _watch(process, sessions, job_id)
+        except asyncio.CancelledError:
+            await _stop(process)
+            raise
+    finally:
+        lifeline.close()
 
 
 async def _start(

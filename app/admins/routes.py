@@ -9,18 +9,18 @@ from pydantic import BaseModel, Field, field_validator
 from pydantic_core import PydanticCustomError
 from starlette.responses import Response
 
-from app import database, studies
-from app.admins import calibrations, jobs, prerun_views, preruns, rankings
+from app import database, studies, terms
+from app.admins import calibrations, invites, jobs, prerun_views, preruns, rankings
 from app.admins.prerun_views import PrerunView
 from app.experimenters import tallies, views
 from app.experimenters.routes import Found
 from app.experimenters.tallies import Voters
 from app.experimenters.views import CalibrationView, RankingView, StudyView
-from app.models import Study
 from app.requests import Images, Transaction, base_url, page
 from app.security import roles, users
 from app.security.roles import Admin
 from app.security.users import Role
+from app.subjects import languages
 
 router = APIRouter(tags=["admins"], dependencies=[Depends(roles.admin)])
 
@@ -52,34 +52,8 @@ class StudyChange(BaseModel):
     state: Literal["open", "closed"] | None = None
     title: str | None = Field(default=None, min_length=1, max_length=200)
     consent: str | None = Field(default=None, max_length=100_000)
+    language: str | None = Field(default=None, description="Of the consent text; the protocol's first one by default.")
     trials_per_subject: int | None = Field(default=None, ge=0, description="For new subjects; 0 asks for all pairs.")
-
-
-class Invitation(BaseModel):
-    """The invitations to make."""
-
-    kind: Literal["single", "shared"] = "single"
-    count: int = Field(default=1, ge=1, le=500, description="How many single ones.")
-    note: str = Field(default="", max_length=200)
-
-
-class InviteView(BaseModel):
-    """An invitation; its link makes whoever opens it a subject."""
-
-    id: int
-    kind: Literal["single", "shared"]
-    note: str
-    link: str
-    simulated: bool
-    subjects: int
-    created_at: datetime
-    revoked: bool
-
-
-class Invites(BaseModel):
-    """Invitations that were made."""
-
-    invites: list[InviteView]
 
 
 class Fit(BaseModel):
@@ -147,9 +121,12 @@ def manage_page(request: Request, db: Transaction, found: Found) -> Response:
         "admins/study.html",
         study=views.study(db, found),
         without_votes=tallies.pairs_without_votes(db, found, "people")[1],
-        consent=studies.consent(db, found).text,
+        consents=[
+            {"tag": tag, "name": languages.name(tag), "text": text, "has_catalogue": languages.has_catalogue(tag)}
+            for tag, text in terms.consents(db, found).items()
+        ],
         # Those of simulated subjects were used by the program that made them.
-        invites=[invite for invite in _invites(db, found, base_url(request)) if not invite.simulated],
+        invites=[invite for invite in invites.views(db, found, base_url(request)) if not invite.simulated],
         rankings=views.rankings(db, found),
         calibrations=views.calibrations(db, found),
     )
@@ -201,32 +178,12 @@ def change_study(change: StudyChange, db: Transaction, found: Found) -> StudyVie
     if change.title is not None:
         locked.title = change.title
     if change.consent is not None:
-        studies.set_consent(db, locked, change.consent)
+        terms.set_consent(db, locked, change.consent, change.language)
     if change.trials_per_subject is not None:
         locked.trials_per_subject = change.trials_per_subject or None
     db.flush()
     database.notify_vote(db, locked.id)
     return views.study(db, locked)
-
-
-@router.get("/api/studies/{study}/invites")
-def list_invites(request: Request, db: Transaction, found: Found) -> Invites:
-    """The study's invitations, newest first."""
-    return Invites(invites=_invites(db, found, base_url(request)))
-
-
-@router.post("/api/studies/{study}/invites", status_code=201)
-def make_invites(wanted: Invitation, request: Request, db: Transaction, found: Found) -> Invites:
-    """Make invitations: single ones for one subject each, or one to share."""
-    count = wanted.count if wanted.kind == "single" else 1
-    made = {studies.invite(db, found, wanted.kind, note=wanted.note).id for _ in range(count)}
-    return Invites(invites=[view for view in _invites(db, found, base_url(request)) if view.id in made])
-
-
-@router.delete("/api/studies/{study}/invites/{invite}", status_code=204)
-def revoke_invite(db: Transaction, found: Found, invite: int) -> None:
-    """Withdraw an invitation; who has used it may finish."""
-    studies.revoke(db, found, invite)
 
 
 @router.post("/api/studies/{study}/rankings", status_code=201)
@@ -271,13 +228,3 @@ def make_link(wanted: LinkFor, request: Request, db: Transaction) -> SetUpLinkVi
 
 def _users(db: Transaction) -> list[UserView]:
     return [UserView.model_validate(user, from_attributes=True) for user in users.everybody(db)]
-
-
-def _invites(db: Transaction, found: Study, base: str) -> list[InviteView]:
-    facts = ("id", "kind", "note", "simulated", "created_at", "revoked")
-    return [
-        InviteView(
-            link=f"{base}/i/{invite.token}", subjects=subjects, **{fact: getattr(invite, fact) for fact in facts}
-        )
-        for invite, subjects in studies.invitations(db, found)
-    ]

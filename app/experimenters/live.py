@@ -8,7 +8,6 @@ import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 import psycopg
@@ -17,7 +16,6 @@ from sqlalchemy.orm import Session
 from app import database
 from app.experimenters import charts, latecomers, tallies, views
 from app.experimenters.tallies import Voters
-from app.experimenters.views import SubjectView
 from app.models import Study
 from pipelines.errors import DiscernError
 from pipelines.ranking import stage as ranking
@@ -155,10 +153,9 @@ def snapshot(
     Subjects are those of the whole study, whichever group of pairs the rest is about.
     """
     pairs, without_votes = tallies.pairs_without_votes(db, study, voters, group)
-    people = [views.subject(subject) for subject in tallies.subjects(db, study, voters)]
     matrix = views.matrix(db, study, voters, group)
     fitted = rankings.get(db, study, voters, group, matrix.votes)
-    last = _last_vote_at(db, study, voters, group, people)
+    last = tallies.last_vote_at(db, study, voters, group) if matrix.votes + matrix.not_sure else None
     return {
         **matrix.model_dump(mode="json"),
         "title": study.title,
@@ -167,22 +164,13 @@ def snapshot(
         "last_vote_at": last.isoformat() if last else None,
         "pairs": pairs,
         "pairs_without_votes": without_votes,
-        "subjects": [subject.model_dump(mode="json") for subject in people],
+        "subjects": [subject.model_dump(mode="json") for subject in views.subjects(db, study, voters)],
         "ranking": fitted.ranking,
         "ranking_votes": fitted.votes,
         "ranking_problem": fitted.problem,
         "ranking_note": fitted.note,
         "ranking_chart": charts.ranking(fitted.ranking) if fitted.ranking else None,
     }
-
-
-def _last_vote_at(
-    db: Session, study: Study, voters: Voters, group: str | None, people: list[SubjectView]
-) -> datetime | None:
-    """When the newest vote came. Subjects know it, so that the log is read only where a single group is asked for."""
-    if group is not None:
-        return tallies.last_vote_at(db, study, voters, group)
-    return max((person.last_vote_at for person in people if person.last_vote_at is not None), default=None)
 
 
 def _fit(db: Session, study: Study, voters: Voters, group: str | None) -> Fitted:

@@ -11,9 +11,10 @@ from starlette.responses import Response, StreamingResponse
 
 from app import studies
 from app.errors import UnknownError
-from app.experimenters import charts, comparisons, live, tallies, views
+from app.experimenters import charts, comparisons, live, tallies, views, vote_log
 from app.experimenters.tallies import Voters
 from app.experimenters.views import CalibrationView, Matrix, RankingView, StudyView
+from app.experimenters.vote_log import Rows
 from app.models import Study
 from app.requests import Images, Transaction, page
 from app.security import roles, sessions
@@ -130,7 +131,14 @@ def comparison_page(request: Request, stem: str, db: Transaction, found: Found, 
 def ranking_page(request: Request, db: Transaction, found: Found, ranking: int) -> Response:
     """A stored ranking."""
     stored = views.ranking(views.find_ranking(db, found, ranking), found.name)
-    return page(request, db, "experimenters/ranking.html", study=views.study(db, found), ranking=stored)
+    return page(
+        request,
+        db,
+        "experimenters/ranking.html",
+        study=views.study(db, found),
+        ranking=stored,
+        not_sure=tallies.number_not_sure(db, found, stored.voters, stored.group, up_to=stored.last_vote_id),
+    )
 
 
 @router.get("/studies/{study}/calibrations/{calibration}", include_in_schema=False)
@@ -171,15 +179,22 @@ def read_votes(
     request: Request,
     found: Found,
     voters: Annotated[Voters | None, Query(description="Whose votes; everybody's by default, each row marked.")] = None,
+    rows: Annotated[
+        Rows, Query(description="Votes that count and name an image, or every row of the log.")
+    ] = "counted",
 ) -> StreamingResponse:
-    """The vote log, one row for each vote, oldest first; `discern rank` reads it."""
-    name = f"{found.name}-votes.csv" if voters is None else f"{found.name}-votes-{voters}.csv"
-    headers = {"Content-Disposition": f'attachment; filename="{name}"'}
+    """The vote log, one row for each vote, oldest first; `discern rank` reads it.
+
+    All rows of it are also those of trials that do not count, votes taken back or changed, and answers that name
+    neither image; `kind` and `stands` tell them apart.
+    """
+    parts = [found.name, "votes", *([voters] if voters else []), *(["all"] if rows == "all" else [])]
+    headers = {"Content-Disposition": f'attachment; filename="{"-".join(parts)}.csv"'}
 
     def lines() -> Any:
         # A transaction of its own: the one of the request has ended when the answer is sent.
         with request.app.state.sessions() as own:
-            yield from tallies.csv_lines(own, studies.find(own, found.name), voters)
+            yield from vote_log.csv_lines(own, studies.find(own, found.name), voters, rows)
 
     return StreamingResponse(lines(), media_type="text/csv; charset=utf-8", headers=headers)
 

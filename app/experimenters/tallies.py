@@ -1,8 +1,10 @@
-"""What has been voted: the counters of pairs and subjects, and the votes themselves for statistics and export."""
+"""What has been voted: the counters of pairs and subjects, and the votes themselves for statistics.
 
-import csv
-import io
-from collections.abc import Iterator, Mapping
+Votes are those that stand, on trials of kind `test`. The answers that name neither image are counted apart, and stand
+in no matrix and no ranking.
+"""
+
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Literal
 
@@ -34,7 +36,7 @@ def check_group(db: Session, study: Study, group: str | None) -> None:
 
 
 def number_by_voters(db: Session, study: Study, group: str | None = None) -> dict[str, int]:
-    """How many votes people and simulated subjects have cast, on all pairs or on those of a group."""
+    """How many times people and simulated subjects have preferred an image, on all pairs or on those of a group."""
     query = (
         select(Tally.simulated, func.sum(Tally.wins_first + Tally.wins_second))
         .join(Pair, Tally.pair_id == Pair.id)
@@ -46,7 +48,7 @@ def number_by_voters(db: Session, study: Study, group: str | None = None) -> dic
 
 
 def number_by_group(db: Session, study: Study, voters: Voters) -> dict[str, int]:
-    """How many votes have been cast on the pairs of each group of the study."""
+    """How many times an image was preferred on the pairs of each group of the study."""
     query = (
         select(Pair.group, func.sum(Tally.wins_first + Tally.wins_second))
         .join(Tally, Tally.pair_id == Pair.id)
@@ -54,6 +56,20 @@ def number_by_group(db: Session, study: Study, voters: Voters) -> dict[str, int]
         .group_by(Pair.group)
     )
     return {group: int(votes) for group, votes in sorted(db.execute(query).all())}
+
+
+def number_not_sure(
+    db: Session, study: Study, voters: Voters, group: str | None = None, *, up_to: int | None = None
+) -> int:
+    """How many answers name neither image; with `up_to`, of those that stood after the row of this key."""
+    query = _cast(select(func.count()), study, voters, group, up_to).where(Vote.choice == "not_sure")
+    if up_to is None:  # the counters know it
+        query = (
+            select(func.sum(Tally.not_sure))
+            .join(Pair, Tally.pair_id == Pair.id)
+            .where(Pair.study_id == study.id, Tally.simulated == (voters == "simulated"), _in(group))
+        )
+    return int(db.scalar(query) or 0)
 
 
 def default_voters(numbers: dict[str, int]) -> Voters:
@@ -77,7 +93,7 @@ def count_matrix(db: Session, study: Study, voters: Voters, group: str | None = 
 
 def pairs_without_votes(db: Session, study: Study, voters: Voters, group: str | None = None) -> tuple[int, int]:
     """How many pairs the study, or a group of it, has, and how many of them nobody has voted on."""
-    silent = func.count().filter(Tally.wins_first + Tally.wins_second == 0)
+    silent = func.count().filter(Tally.voted_first_left + Tally.voted_first_right == 0)
     query = (
         select(func.count(), silent)
         .select_from(Pair)
@@ -89,7 +105,7 @@ def pairs_without_votes(db: Session, study: Study, voters: Voters, group: str | 
 
 
 def votes_per_minute(db: Session, study: Study, voters: Voters, group: str | None = None) -> float:
-    """The pace of the last minutes."""
+    """The pace of the last minutes; who answers that neither image is better has voted, too."""
     recent = func.now() - func.make_interval(0, 0, 0, 0, 0, PACE_MINUTES)
     query = _cast(select(func.count()), study, voters, group).where(Vote.received_at > recent)
     return (db.scalar(query) or 0) / PACE_MINUTES
@@ -97,7 +113,9 @@ def votes_per_minute(db: Session, study: Study, voters: Voters, group: str | Non
 
 def last_vote_at(db: Session, study: Study, voters: Voters, group: str | None = None) -> datetime | None:
     """When the newest vote was received; None before the first one."""
-    return db.scalar(_cast(select(func.max(Vote.received_at)), study, voters, group))
+    # Of many votes the newest is found at the end of the log; the greatest time only by reading all of it.
+    newest = _cast(select(Vote.received_at), study, voters, group).order_by(Vote.id.desc()).limit(1)
+    return db.scalar(newest)
 
 
 def subjects(db: Session, study: Study, voters: Voters) -> list[Subject]:
@@ -116,13 +134,10 @@ def votes(
         study: whose votes.
         voters: whose votes.
         group: of pairs; all of them by default.
-        up_to: leave out votes with a greater key.
+        up_to: count those that stood after the row of this key.
     """
     names = groups(db, study)
-    query = _outcomes(study, voters, group, names)
-    if up_to is not None:
-        query = query.where(Vote.id <= up_to)
-    table = np.array(db.execute(query).all(), dtype=np.int64).reshape(-1, 5)
+    table = np.array(db.execute(_outcomes(study, voters, group, names, up_to)).all(), dtype=np.int64).reshape(-1, 5)
     if not len(table):
         return None
     stem_of = select(LowResolutionImage.id, LowResolutionImage.stem).where(LowResolutionImage.study_id == study.id)
@@ -141,28 +156,6 @@ def votes(
         group=table[:, 4],
         simulated=voters == "simulated",
     )
-
-
-COLUMNS = (
-    "winner", "loser", "image", "subject", "simulated", "group", "left", "right", "choice", "trial", "number",
-    "response_ms", "input", "device_pixel_ratio", "window_width", "window_height", "screen_width", "screen_height",
-    "hidden", "issued_at", "received_at",
-)  # fmt: skip
-
-
-def csv_lines(db: Session, study: Study, voters: Voters | None) -> Iterator[str]:
-    """The vote log as CSV that `discern rank` reads, oldest vote first; of all voters where none are named."""
-    methods = {method.position: method.name for method in study.methods}
-    yield _csv_line(COLUMNS)
-    for row in db.execute(_log(study, voters).execution_options(yield_per=1000)):
-        vote, trial, pair, subject, stem = row
-        left, right = (pair.first, pair.second) if trial.first_on_left else (pair.second, pair.first)
-        winner, loser = (left, right) if vote.choice == "left" else (right, left)
-        facts: dict[str, Any] = {column: getattr(vote, column, None) for column in COLUMNS}
-        facts |= {"winner": methods[winner], "loser": methods[loser], "left": methods[left], "right": methods[right]}
-        facts |= {"image": stem, "subject": subject.name, "simulated": trial.simulated, "group": pair.group}
-        facts |= {"trial": trial.id, "number": trial.number, "issued_at": trial.issued_at}
-        yield _csv_line(_as_text(facts[column]) for column in COLUMNS)
 
 
 def cell(
@@ -223,17 +216,18 @@ def _in(group: str | None) -> ColumnElement[bool]:
     return true() if group is None else Pair.group == group
 
 
-def _cast(query: Select[Any], study: Study, voters: Voters, group: str | None) -> Select[Any]:
-    """A query about votes, restricted to those that are asked for."""
+def _cast(query: Select[Any], study: Study, voters: Voters, group: str | None, up_to: int | None = None) -> Select[Any]:
+    """A query about votes, restricted to those that are asked for: such as stand, on trials that count."""
     return (
         query.select_from(Vote)
         .join(Trial, Vote.trial_id == Trial.id)
         .join(Pair, Trial.pair_id == Pair.id)
         .where(Trial.study_id == study.id, Trial.simulated == (voters == "simulated"), _in(group))
+        .where(Trial.kind == "test", Vote.stands(up_to))
     )
 
 
-def _outcomes(study: Study, voters: Voters, group: str | None, groups: list[str]) -> Select[Any]:
+def _outcomes(study: Study, voters: Voters, group: str | None, groups: list[str], up_to: int | None) -> Select[Any]:
     """Winner, loser, LR image, subject and index of the group of each vote, in the order of the log."""
     first_won = (Vote.choice == "left") == Trial.first_on_left
     columns = (
@@ -243,35 +237,11 @@ def _outcomes(study: Study, voters: Voters, group: str | None, groups: list[str]
         Trial.subject_id,
         case({name: index for index, name in enumerate(groups)}, value=Pair.group),
     )
-    return _cast(select(*columns), study, voters, group).order_by(Vote.id)
+    chosen = _cast(select(*columns), study, voters, group, up_to).where(Vote.choice != "not_sure")
+    return chosen.order_by(Vote.id)
 
 
 def _named(keys: Integers, names: Mapping[int, str]) -> tuple[tuple[str, ...], Integers]:
     """The names of those keys that occur, and the index of each key's name among them."""
     found, index = np.unique(keys, return_inverse=True)
     return tuple(names[key] for key in found.tolist()), index.astype(np.int64)
-
-
-def _log(study: Study, voters: Voters | None) -> Select[Vote, Trial, Pair, Subject, str]:
-    query = (
-        select(Vote, Trial, Pair, Subject, LowResolutionImage.stem)
-        .join(Trial, Vote.trial_id == Trial.id)
-        .join(Pair, Trial.pair_id == Pair.id)
-        .join(Subject, Trial.subject_id == Subject.id)
-        .join(LowResolutionImage, Pair.low_resolution_image_id == LowResolutionImage.id)
-        .where(Trial.study_id == study.id)
-        .order_by(Vote.id)
-    )
-    return query if voters is None else query.where(Trial.simulated == (voters == "simulated"))
-
-
-def _csv_line(values: Any) -> str:
-    line = io.StringIO()
-    csv.writer(line, lineterminator="\n").writerow(values)
-    return line.getvalue()
-
-
-def _as_text(value: Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return value.isoformat() if isinstance(value, datetime) else str(value)

@@ -1,14 +1,16 @@
 """What the API says of a study, its votes, rankings and calibrations."""
 
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from app.errors import UnknownError
-from app.experimenters import tallies
+from app.experimenters import conduct, tallies
+from app.experimenters.conduct import Conduct
 from app.experimenters.tallies import Voters
 from app.models import Calibration, LowResolutionImage, Pair, Ranking, Study, Subject
 
@@ -32,7 +34,7 @@ class Matrix(BaseModel):
     """The count matrix C: `counts[i][j]` is how often method i was preferred to method j.
 
     `votes_by` counts the votes on pairs of this group (null: of all groups) by each kind of voters, `votes_by_group`
-    those by these voters on each group.
+    those by these voters on each group. Answers that name neither image are in none of them; `not_sure` counts those.
     """
 
     study: str
@@ -41,14 +43,19 @@ class Matrix(BaseModel):
     methods: list[str]
     counts: list[list[int]]
     votes: int
+    not_sure: int
     votes_by: dict[Voters, int]
     votes_by_group: dict[str, int]
 
 
 class SubjectView(BaseModel):
-    """How far a subject is."""
+    """How far a subject is, and what their votes look like.
 
-    model_config = ConfigDict(from_attributes=True)
+    A subject is complete when all trials that count have a vote; others, such as repetitions, may still wait for one.
+    The numbers below `state` are of votes that stand, on trials of every kind: flags; trials with an obvious answer and
+    how many were answered rightly; trials that show one image twice and how often the left one was chosen; trials shown
+    a second time and how many were answered alike.
+    """
 
     number: int
     name: str
@@ -56,13 +63,26 @@ class SubjectView(BaseModel):
     voted: int
     total: int
     last_vote_at: datetime | None
-    state: Literal["started", "finished"]
+    state: Literal["started", "complete"]
+    sitting: int
+    blocks: int
+    fast: int
+    hidden: int
+    pixels_different: int
+    pixels_unverifiable: int
+    gold: int
+    gold_right: int
+    identical: int
+    identical_left: int
+    repeats: int
+    repeats_agreeing: int
 
 
 class RankingView(BaseModel):
     """A stored ranking; `result` has the methods, best first, with scores, intervals and ranks.
 
-    It is of the votes on pairs of the group, or on all pairs where that is null.
+    It is of the votes on pairs of the group, or on all pairs where that is null, that stood when the row `last_vote_id`
+    was the last one of the log.
     """
 
     id: int
@@ -71,6 +91,7 @@ class RankingView(BaseModel):
     voters: Voters
     group: str | None
     votes: int
+    last_vote_id: int
     ridge: float
     level: float
     result: dict[str, Any]
@@ -140,22 +161,28 @@ def matrix(db: Session, found: Study, voters: Voters | None, group: str | None =
             "methods": [method.name for method in found.methods],
             "counts": tallies.count_matrix(db, found, chosen, group),
             "votes": numbers[chosen],
+            "not_sure": tallies.number_not_sure(db, found, chosen, group),
             "votes_by": numbers,
             "votes_by_group": tallies.number_by_group(db, found, chosen),
         }
     )
 
 
-def subject(found: Subject) -> SubjectView:
-    """How far a subject is."""
-    state: Literal["started", "finished"] = "finished" if found.voted == found.total else "started"
+def subjects(db: Session, found: Study, voters: Voters) -> list[SubjectView]:
+    """How far subjects are, and what their votes look like, in the order in which they came."""
+    seen, nothing = conduct.by_subject(db, found, voters), Conduct()
+    return [_subject(one, seen.get(one.id, nothing)) for one in tallies.subjects(db, found, voters)]
+
+
+def _subject(found: Subject, seen: Conduct) -> SubjectView:
+    state: Literal["started", "complete"] = "complete" if found.voted == found.total else "started"
     facts = ("number", "name", "simulated", "voted", "total", "last_vote_at")
-    return SubjectView(state=state, **{fact: getattr(found, fact) for fact in facts})
+    return SubjectView(state=state, **{fact: getattr(found, fact) for fact in facts}, **asdict(seen))
 
 
 def ranking(found: Ranking, study_name: str) -> RankingView:
     """A stored ranking."""
-    facts = ("id", "created_at", "created_by", "voters", "group", "votes", "ridge", "level", "result")
+    facts = ("id", "created_at", "created_by", "voters", "group", "votes", "last_vote_id", "ridge", "level", "result")
     chart = f"/api/studies/{study_name}/rankings/{found.id}/chart"
     return RankingView(chart=chart, **{fact: getattr(found, fact) for fact in facts})
 

@@ -28,7 +28,8 @@ function show(snapshot) {
 
 function showFigures(snapshot) {
   const figure = (name) => page.querySelector(`[data-text="${name}"]`);
-  for (const name of ["votes", "pairs", "pairs_without_votes"]) figure(name).textContent = whole(snapshot[name]);
+  for (const name of ["votes", "not_sure", "pairs", "pairs_without_votes"]) figure(name).textContent = whole(snapshot[name]);
+  for (const element of page.querySelectorAll("[data-not-sure]")) element.hidden = snapshot.not_sure === 0;
   figure("votes_per_minute").textContent = snapshot.votes_per_minute.toFixed(1);
   figure("last_vote_at").replaceChildren(timeElement(snapshot.last_vote_at));
   figure("state").textContent = figure("state").dataset.state = snapshot.state;

@@ -56,6 +56,12 @@ distance = "gmsd"
 semantics = "colour_gradient"
 per_pair = 2
 
+[protocol]
+device_check = false
+training = 0
+warm_up = 0
+warm_up_later = 0
+
 [execution]
 workers = 2
 """

@@ -216,6 +216,7 @@ def test_a_calibration_whose_workspace_is_not_there_fails_and_says_so(
     assert expected in page.text
 
 
+@pytest.mark.slow
 def test_when_a_worker_is_killed_its_job_ends_and_another_worker_takes_the_calibration_up(
     site: Site, admin: httpx.Client, ranking: int
 ) -> None:
@@ -239,6 +240,7 @@ def test_when_a_worker_is_killed_its_job_ends_and_another_worker_takes_the_calib
     assert admin.get(done["model"]).status_code == 200
 
 
+@pytest.mark.slow
 def test_a_worker_that_only_slept_changes_nothing_when_it_wakes(site: Site, admin: httpx.Client, ranking: int) -> None:
     """A closed laptop looks dead to the others; its job has gone to somebody else when it is opened again."""
     make_endless(site)
@@ -268,6 +270,7 @@ def open_entries(site: Site) -> int:
         return int(db.scalar(text("SELECT count(*) FROM procrastinate_jobs WHERE status IN ('todo', 'doing')")) or 0)
 
 
+@pytest.mark.slow
 def test_a_calibration_goes_on_when_every_connection_to_the_database_is_lost(
     site: Site, admin: httpx.Client, ranking: int
 ) -> None:

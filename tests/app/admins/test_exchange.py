@@ -25,6 +25,7 @@ methods = [
     { id = "nearest", kind = "interpolation", algorithm = "nearest" },
     { id = "bicubic", kind = "interpolation", algorithm = "bicubic" },
 ]
+execution.workers = 1  # one output after the other
 """
 
 

@@ -1,6 +1,7 @@
 """The machinery of jobs: whose entry the queue keeps, and what becomes of the jobs of workers that died."""
 
 import asyncio
+import threading
 from collections.abc import Callable
 from itertools import count
 from types import SimpleNamespace
@@ -50,6 +51,43 @@ def test_a_job_is_given_up_after_errors_but_not_for_its_workers_being_stopped(
 )
 def test_a_failure_is_told_in_the_words_of_the_process(errors: str, reason: str) -> None:
     assert jobs.why_failed(errors, -9) == reason
+
+
+@pytest.mark.parametrize("moment", ["_begin", "_start"])
+def test_a_worker_that_is_stopped_while_it_begins_a_job_puts_it_back(
+    site: Site, admin: httpx.Client, prerun_study: PrerunStudy, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    start(admin, prerun_study)
+    with site.sessions() as db:
+        job = db.scalars(select(Job.id).order_by(Job.id)).first()
+    reached, stopped, begin = threading.Event(), threading.Event(), jobs._begin
+
+    def begin_slowly(*arguments: Any) -> int | None:
+        attempt = begin(*arguments)
+        reached.set()
+        assert stopped.wait(30)
+        return attempt
+
+    async def start_never(*arguments: Any) -> None:
+        reached.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(jobs, moment, {"_begin": begin_slowly, "_start": start_never}[moment])
+
+    async def stop_at_the_moment() -> None:
+        given = {"sessions": site.sessions, "environment": {}, "follow_up": preruns.follow_up}
+        context = SimpleNamespace(worker_name="worker", additional_context=given)
+        running = asyncio.create_task(jobs.run_job.func(context, job))
+        assert await asyncio.to_thread(reached.wait, 30)
+        running.cancel()
+        stopped.set()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+
+    asyncio.run(stop_at_the_moment())
+    with site.sessions() as db:
+        left = db.get_one(Job, job)
+        assert (left.status, left.attempt) == ("queued", 1)
 
 
 @pytest.fixture

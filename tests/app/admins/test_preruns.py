@@ -72,6 +72,7 @@ def test_a_study_file_becomes_a_study_that_subjects_vote_on(
     assert [seen["id"] for seen in admin.get("/api/preruns").json()] == [done["id"]]
 
 
+@pytest.mark.slow
 def test_two_workers_share_a_pre_run_each_with_the_parts_of_its_queue(
     site: Site, admin: httpx.Client, prerun_study: PrerunStudy
 ) -> None:
@@ -115,6 +116,7 @@ def overlapping(site: Site) -> list[tuple[int, int]]:
         return [(row[0], row[1]) for row in db.execute(text(query))]
 
 
+@pytest.mark.slow
 def test_when_a_worker_is_killed_another_one_takes_its_part_up_and_nothing_is_made_twice(
     site: Site, admin: httpx.Client, prerun_study: PrerunStudy
 ) -> None:
@@ -205,6 +207,7 @@ def test_a_pre_run_cancelled_while_it_waits_never_begins(
     assert not prerun_study.workspace.exists()
 
 
+@pytest.mark.slow
 def test_a_pre_run_waits_while_somebody_works_in_its_workspace_and_can_be_cancelled_meanwhile(
     site: Site, admin: httpx.Client, prerun_study: PrerunStudy
 ) -> None:
@@ -313,6 +316,7 @@ def test_a_pre_run_that_cannot_be_prepared_says_why_and_goes_on_once_that_is_men
     assert (mended["total"], mended["failed"], mended["waiting"]) == (OUTPUTS, [], {"gpu": 1})
 
 
+@pytest.mark.slow
 def test_a_worker_that_does_not_see_the_workspace_works_through_the_store(
     site: Site, admin: httpx.Client, prerun_study: PrerunStudy, tmp_path: Path
 ) -> None:

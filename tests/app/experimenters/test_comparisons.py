@@ -79,6 +79,7 @@ def test_the_outputs_of_an_image_are_read_once_however_many_ask_at_the_same_time
         return crops.most_disputed(outputs, scale)
 
     monkeypatch.setattr(comparisons, "most_disputed", slow)
+    monkeypatch.setattr(comparisons, "PATIENCE_SECONDS", 60)
     comparisons._disputed_crops.clear()
     with ThreadPoolExecutor(4) as pool:
         answers = list(pool.map(lambda _: browser.get(f"/studies/small/images/{stem}"), range(4)))

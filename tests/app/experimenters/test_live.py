@@ -11,9 +11,9 @@ import psycopg
 import pytest
 
 from tests.app import grouped
-from tests.app.conftest import Site, next_trials, vote_on, wait_for
+from tests.app.conftest import Site, next_trials, serving_app, vote_on, wait_for
 
-SOON = 3.0
+SOON = 10.0  # before anybody would look without having been told
 
 
 class Stream:
@@ -67,6 +67,13 @@ def listeners(site: Site) -> list[int]:
         return [row[0] for row in connection.execute(query)]
 
 
+def connections(site: Site, state: str = "TRUE") -> set[int]:
+    """The database's processes for this site, of which something holds."""
+    with psycopg.connect(site.database_url, autocommit=True) as connection:
+        query = f"SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND {state}"
+        return {row[0] for row in connection.execute(query)} - {connection.info.backend_pid}
+
+
 @pytest.fixture
 def watched(site: Site) -> Stream:
     """A stream whose first snapshot was read."""
@@ -110,7 +117,7 @@ def test_many_votes_at_once_are_one_snapshot_or_a_few_and_the_last_has_all(site:
         snapshots.append(watched.next(SOON))
     # One in 0.4 s at most, and those before and after the votes.
     assert len(snapshots) <= seconds / 0.4 + 2
-    assert snapshots[-1]["subjects"][0]["state"] == "finished"
+    assert snapshots[-1]["subjects"][0]["state"] == "complete"
 
 
 def test_a_change_of_the_study_is_on_the_stream(site: Site, watched: Stream) -> None:
@@ -156,7 +163,7 @@ def test_after_signing_out_the_stream_ends_and_shows_no_further_vote(site: Site)
     browser, subject = site.staff("experimenter"), site.subject()
     stream = Stream(browser)
     assert stream.next() is not None
-    with httpx.Client(base_url=site.url, cookies=browser.cookies, trust_env=False) as same_browser:
+    with httpx.Client(base_url=site.url, cookies=browser.cookies, trust_env=False, timeout=30) as same_browser:
         assert same_browser.post("/sign-out").status_code == 303
     vote(subject)
     assert [snapshot for snapshot in stream.rest() if snapshot["votes"]] == []
@@ -179,3 +186,20 @@ def test_a_lost_connection_to_the_database_is_made_again_and_votes_go_on_arrivin
     wait_for(lambda: set(listeners(site)) - set(lost), what="listening again")
     vote(subject)
     watched.until(2, SOON)
+
+
+def test_a_server_that_stops_while_a_snapshot_is_read_leaves_no_connection_behind(site: Site) -> None:
+    wait_for(lambda: listeners(site), what="listening")
+    watching, server = site.staff("experimenter"), serving_app(site.database_url, site.settings)
+    with psycopg.connect(site.database_url) as holding:
+        before = connections(site)
+        url = server.__enter__()
+        wait_for(lambda: len(listeners(site)) == 2, what="listening")
+        holding.execute("LOCK TABLE tallies IN ACCESS EXCLUSIVE MODE")
+        stream = Stream(watching, f"{url}/studies/small/events?voters=people")
+        wait_for(lambda: connections(site, "wait_event_type = 'Lock'"), what="reading")
+        server.server.should_exit = True
+        assert stream.next() is None  # the server waits no longer for that browser
+        holding.rollback()
+        server.__exit__()
+        wait_for(lambda: connections(site) <= before, seconds=10, what="the end of all connections")
