@@ -4,12 +4,15 @@ import contextlib
 import signal
 import sys
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from app import console
 from pipelines.errors import DiscernError
+
+if TYPE_CHECKING:
+    from app.tls import Files
 
 SCIENCE = {"piq", "safetensors", "skimage", "sklearn", "spandrel", "threadpoolctl", "torch", "torchvision"}
 INTERRUPTED = 130
@@ -67,10 +70,13 @@ def run(
     ] = None,
 ) -> None:
     """From LR images to selected pairs: ingest, super-resolution, selection. What is finished is not done again."""
-    from app import runs
+    from pipelines import study as studies
 
     if engine not in (None, "local", "ray"):
         raise DiscernError(f"--engine: {engine!r} is not known; choose local or ray")
+    studies.load(study)  # a mistake in it is said at once, not after the seconds that it takes to import the science
+    from app import runs
+
     with console.progress_display() as progress:
         summary = runs.run(study, progress, engine="ray" if engine == "ray" else "local" if engine else None)
     console.print_problems(summary.problems, summary.end.left_out)
@@ -217,17 +223,30 @@ def demo(
         write_json(json, result.as_dict())
 
 
+CertificateOption = Annotated[
+    Path | None, typer.Option("--certificate", help="A lab's own certificate, PEM: serve https with it and --key.")
+]
+KeyOption = Annotated[Path | None, typer.Option("--key", help="The key of --certificate, PEM, without a password.")]
+
+
 @commands.command()
 def serve(
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for the whole network.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on; 0 for any that is free.")] = 8000,
+    tls: Annotated[bool, typer.Option("--tls", help="Serve https with a certificate of the server's own.")] = False,
+    certificate: CertificateOption = None,
+    key: KeyOption = None,
 ) -> None:
     """Serve studies until Ctrl-C: web pages, worker, and a PostgreSQL of its own unless DATABASE_URL is set."""
     from app import config, serving
 
     serving.stop_on_sigterm()
+    settings = config.load()
+    secured = _given_files(certificate, key)
+    if tls:
+        secured = _own_files(settings.home.resolve(), host, secured is not None)
     try:
-        with serving.running(config.load(), host=host, port=port, say=console.say) as server:
+        with serving.running(settings, host=host, port=port, say=console.say, secured=secured) as server:
             console.say(f"Discern serves at {server.url}; Ctrl-C stops it")
             _offer_first_admin(server.database_url, server.url)
             server.supervisor.wait()
@@ -241,15 +260,19 @@ def web(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on.")] = 8000,
     fd: Annotated[int | None, typer.Option(hidden=True, help="A socket that is listened on already.")] = None,
+    certificate: CertificateOption = None,
+    key: KeyOption = None,
 ) -> None:
     """Serve the web pages alone, on the migrated database at DATABASE_URL; `discern serve` does this and the rest."""
     from app import children, config, web_server
 
     children.follow_parent()
     url, settings = _database_url("web"), config.load()
+    secured = _given_files(certificate, key)
     if fd is None:
-        _offer_first_admin(url, settings.public_url or f"http://{host}:{port}")
-    web_server.run(url, settings, host, port, fd)
+        scheme = "http" if secured is None else "https"
+        _offer_first_admin(url, settings.public_url or f"{scheme}://{host}:{port}")
+    web_server.run(url, settings, host, port, fd, secured)
 
 
 @commands.command()
@@ -343,6 +366,7 @@ def simulate(
             seed=seed,
             population=Population(sensitivity=sensitivity),
             quality=quality,
+            verify=serving.trust(settings.home, address),
             progress=progress,
         )
     console.say(f"{cast} votes by {subjects} simulated subjects")
@@ -398,6 +422,27 @@ def _offer_first_admin(database_url: str, url: str) -> None:
     link = invitations.first_admin(database_url, url)
     if link is not None:
         console.say(f"nobody can sign in yet; the first admin chooses a name and a password here, once: {link}")
+
+
+def _given_files(certificate: Path | None, key: Path | None) -> "Files | None":
+    from app import tls
+
+    if (certificate is None) != (key is None):
+        raise DiscernError("--certificate and --key: give both, or neither")
+    return None if certificate is None or key is None else tls.given(certificate, key)
+
+
+def _own_files(home: Path, host: str, others_are_given: bool) -> "Files":
+    from app import tls
+
+    if others_are_given:
+        raise DiscernError("--tls makes a certificate: give either that, or --certificate and --key")
+    files = tls.own(home, host)
+    console.say(
+        "browsers warn once of this server's own certificate; let them go on where they show this SHA-256 "
+        f"fingerprint: {files.fingerprint}"
+    )
+    return files
 
 
 def _database_url(verb: str) -> str:

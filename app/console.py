@@ -27,8 +27,9 @@ from rich.text import Text
 from pipelines.problems import Problem
 from pipelines.progress import Progress
 
-out = Console(highlight=False)
-err = Console(stderr=True, highlight=False)
+# Names of files and fingerprints may hold what would become an emoji.
+out = Console(highlight=False, emoji=False)
+err = Console(stderr=True, highlight=False, emoji=False)
 
 
 def say(message: str) -> None:

@@ -19,9 +19,11 @@ reference = APIRouter(include_in_schema=False, dependencies=[Depends(roles.exper
 
 @router.get("/")
 def home(request: Request, db: Transaction) -> Response:
-    """The studies, for those who are signed in."""
+    """The studies, for those who are signed in; for subjects, wherever they are in their session."""
     if sessions.user_of(db, request) is not None:
         return RedirectResponse("/studies", status_code=303)
+    if sessions.subject_of(db, request) is not None:
+        return RedirectResponse("/session", status_code=303)
     return page(request, db, "home.html")
 
 

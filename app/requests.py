@@ -1,6 +1,6 @@
 """What the handling of a request works with: its transaction, who sends it, the store, and the templates."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any
 
 from fastapi import Depends, Request
@@ -11,6 +11,7 @@ from starlette.responses import Response
 from app import resources
 from app.security import sessions
 from app.store import Store
+from app.subjects import languages
 
 _templates = Jinja2Templates(env=resources.templates())
 
@@ -37,6 +38,40 @@ def page(request: Request, db: Session | None, name: str, /, *, status: int = 20
     return _templates.TemplateResponse(
         request, name, {"viewer": viewer, "path": request.url.path, "status": status, **context}, status_code=status
     )
+
+
+def subject_page(request: Request, language: str, name: str, /, *, status: int = 200, **context: Any) -> Response:
+    """Render a page for subjects: a template that extends `subjects/base.html`, or includes `subjects/_words.html`.
+
+    Each knows `language`, its `direction`, and the `words` of the scripts.
+
+    Args:
+        request: that is answered.
+        language: of the subject, or, before there is one, the one that was negotiated.
+        name: of the template, such as "subjects/thanks.html".
+        status: of the answer; the template knows it too.
+        context: what else the template names; `study_title` always.
+    """
+    templates = Jinja2Templates(env=languages.environment(language))
+    spoken = {
+        "status": status,
+        "language": language,
+        "direction": languages.direction(language),
+        "words": languages.words(language),
+    }
+    return templates.TemplateResponse(request, name, spoken | context, status_code=status)
+
+
+def asked_language(request: Request, offered: Sequence[str]) -> str:
+    """The language that a page is asked for in: chosen in its address, or else the browser's."""
+    accepted = request.headers.get("accept-language", "")
+    return languages.choose(request.query_params.get("lang"), accepted, offered)
+
+
+def wants_page(request: Request) -> bool:
+    """Whether a person asks, who reads pages; programs read JSON."""
+    programmatic = request.url.path.startswith(("/api/", "/trials/", "/static/", "/assets/"))
+    return not programmatic and "text/html" in request.headers.get("accept", "text/html")
 
 
 def base_url(request: Request) -> str:

@@ -3,6 +3,7 @@
 import json
 import signal
 import socket
+import ssl
 import subprocess
 import threading
 import time
@@ -15,7 +16,7 @@ from pathlib import Path
 import filelock
 import httpx
 
-from app import children, database, embedded_postgres
+from app import children, database, embedded_postgres, tls
 from app.children import Lifeline
 from app.config import Settings
 from app.embedded_postgres import EmbeddedPostgres
@@ -146,7 +147,9 @@ class Server:
 
 
 @contextmanager
-def running(settings: Settings, *, host: str, port: int, say: Say) -> Iterator[Server]:
+def running(
+    settings: Settings, *, host: str, port: int, say: Say, secured: tls.Files | None = None
+) -> Iterator[Server]:
     """Have everything run, and stop it in reverse order.
 
     Args:
@@ -154,6 +157,7 @@ def running(settings: Settings, *, host: str, port: int, say: Say) -> Iterator[S
         host: to listen on.
         port: to listen on; 0 for any that is free.
         say: told of what a person at the terminal should know.
+        secured: certificate and key, to serve https.
 
     Raises:
         DiscernError: the port is taken, another server uses this home, or something does not start.
@@ -173,16 +177,18 @@ def running(settings: Settings, *, host: str, port: int, say: Say) -> Iterator[S
             Child("worker", children.command("worker"), environment, (lifeline.reading,)),
             Child(
                 "web server",
-                children.command("web", "--fd", str(listening.fileno())),
+                children.command("web", "--fd", str(listening.fileno()), *_options(secured)),
                 environment,
                 (lifeline.reading, listening.fileno()),
             ),
         ]
-        url = settings.public_url or f"http://{_shown(host)}:{listening.getsockname()[1]}"
+        scheme = "http" if secured is None else "https"
+        url = settings.public_url or f"{scheme}://{_shown(host)}:{listening.getsockname()[1]}"
         supervisor = stack.enter_context(Supervisor(postgres, kids, say))
         stack.callback(_ignore_signals)
-        _wait_until_ready(listening, supervisor)
-        write_json(home / RECORD, {"url": url})
+        _wait_until_ready(listening, supervisor, secured)
+        certificate = {} if secured is None else {"certificate": str(secured.certificate)}
+        write_json(home / RECORD, {"url": url, **certificate})
         stack.callback((home / RECORD).unlink, missing_ok=True)
         yield Server(url, database_url, supervisor)
 
@@ -197,6 +203,17 @@ def running_url(home: Path) -> str:
         return str(json.loads((home / RECORD).read_text(encoding="utf-8"))["url"])
     except (OSError, ValueError, KeyError):
         raise DiscernError(f"{home}: no server runs here; start `discern serve`, or give --url") from None
+
+
+def trust(home: Path, url: str) -> ssl.SSLContext | bool:
+    """What a client verifies a server by: the certificate of the one that runs in this home, if that is at the URL."""
+    try:
+        record = json.loads((home / RECORD).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return True
+    if "certificate" not in record or record.get("url") != url.rstrip("/"):
+        return True
+    return tls.trusting(Path(record["certificate"]))
 
 
 @contextmanager
@@ -253,12 +270,19 @@ def _embedded(home: Path, say: Say) -> Iterator[EmbeddedPostgres]:
         yield postgres
 
 
-def _wait_until_ready(listening: socket.socket, supervisor: Supervisor) -> None:
+def _options(secured: tls.Files | None) -> list[str]:
+    return [] if secured is None else ["--certificate", str(secured.certificate), "--key", str(secured.key)]
+
+
+def _wait_until_ready(listening: socket.socket, supervisor: Supervisor, secured: tls.Files | None) -> None:
     host, port = listening.getsockname()[:2]
+    scheme, verify = ("http", True) if secured is None else ("https", tls.trusting(secured.certificate))
     deadline = time.monotonic() + START_SECONDS
     while supervisor.failure is None and time.monotonic() < deadline:
         with suppress(httpx.TransportError):
-            if httpx.get(f"http://{_shown(host)}:{port}/health", timeout=5, trust_env=False).is_success:
+            if httpx.get(
+                f"{scheme}://{_shown(host)}:{port}/health", timeout=5, trust_env=False, verify=verify
+            ).is_success:
                 return
         time.sleep(LOOK_SECONDS)
     raise DiscernError(supervisor.failure or f"the web server did not answer within {START_SECONDS:g} s")

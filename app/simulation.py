@@ -4,55 +4,32 @@ They are invited as simulated, and everything that they do is marked so in the d
 by looking at it: the pixels of an image tell which output it is.
 """
 
-import csv
-import io
 import re
-from collections.abc import Callable, Mapping, Sequence
+import ssl
+from collections import Counter
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
-from hashlib import sha256
+from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
 from threading import Event
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import numpy as np
-from numpy.typing import NDArray
-from sqlalchemy import or_, select
 from sqlalchemy.orm import Session, sessionmaker
 
-from app import studies
-from app.models import LowResolutionImage, Output, Pair, Study
+from app import simulated_world, studies
+from app.simulated_world import Place, Shown, World
 from pipelines import images
 from pipelines.errors import DiscernError
 from pipelines.progress import Progress
 from pipelines.ranking import observers
-from pipelines.ranking.observers import Observers, Population
-from pipelines.workspace import write_atomically
+from pipelines.ranking.observers import Floats, Observers, Population
 
-QUALITY = "simulated_quality.csv"
 AHEAD = 8
 AT_ONCE = 4
-# Where nothing is known of the images: how much methods differ, and how much that varies from image to image.
-METHOD_SD, IMAGE_SD = 0.5, 0.55
-
-Place = tuple[str, int]  # stem of the LR image, position of the method
-
-
-@dataclass(frozen=True)
-class World:
-    """What simulated subjects judge by.
-
-    Attributes:
-        of_pixels: which output an image is, by the hash of its pixels.
-        quality: of each output, in units of a vote's own noise.
-        methods: how many.
-    """
-
-    of_pixels: Mapping[str, list[Place]]
-    quality: Mapping[Place, float]
-    methods: int
 
 
 def run(
@@ -64,6 +41,7 @@ def run(
     seed: int,
     population: Population,
     quality: Path | None = None,
+    verify: ssl.SSLContext | bool = True,
     progress: Progress,
 ) -> int:
     """Let simulated subjects take part in an open study.
@@ -77,10 +55,11 @@ def run(
         population: what they are drawn from.
         quality: a CSV file with the columns stem, method, quality; by default the one in the study's workspace, and
             where there is none, quality is drawn from the seed.
-        progress: called after each vote.
+        verify: what the server is verified by, where it has a certificate of its own.
+        progress: called after each vote that counts.
 
     Returns:
-        How many votes were cast.
+        How many votes were cast that count.
 
     Raises:
         DiscernError: the study is unknown or not open, or the server does not answer.
@@ -89,10 +68,10 @@ def run(
         study = studies.find(db, study_name)
         if study.state != "open":
             raise DiscernError(f"study {study_name!r} is {study.state}: open it first")
-        world = _world(db, study, quality, seed)
+        world = simulated_world.read(db, study, quality, seed)
         links = [f"/i/{studies.invite(db, study, 'single', simulated=True).token}" for _ in range(subjects)]
     people = observers.draw(population, subjects, world.methods, np.random.default_rng(seed))
-    voting = [_Subject(url, world, people, index, seed) for index in range(subjects)]
+    voting = [_Subject(url, verify, world, people, index, seed) for index in range(subjects)]
     return _vote_at_once(voting, links, progress)
 
 
@@ -118,24 +97,47 @@ def _vote_at_once(voting: "Sequence[_Subject]", links: Sequence[str], progress: 
 class _Subject:
     """One simulated subject and its browser."""
 
-    def __init__(self, url: str, world: World, people: Observers, index: int, seed: int) -> None:
-        self._client = httpx.Client(base_url=url, timeout=30, trust_env=False)
+    def __init__(
+        self, url: str, verify: ssl.SSLContext | bool, world: World, people: Observers, index: int, seed: int
+    ) -> None:
+        self._client = httpx.Client(base_url=url, timeout=30, trust_env=False, verify=verify)
         self._world, self._people, self._index, self._seed = world, people, index, seed
+        self._page = str(uuid4())
+        self._voted_on: set[str] = set()
+        self._questions: Counter[Shown] = Counter()
 
     def take_part(self, link: str, voted: Callable[[int], None]) -> int:
-        """Agree, then vote until there is nothing left; returns how many votes that were."""
+        """Agree, then vote until there is nothing left; returns how many of the votes count."""
         votes = 0
         with self._client:
             self._send("POST", link, data={"consent": "yes"})
-            while trials := self._send("POST", "/api/subject/trials", json={"ahead": AHEAD}).json()["trials"]:
+            while trials := self._next():
                 for trial in trials:
-                    choice = "left" if self._prefers_left(trial) else "right"
-                    answer = self._send(
-                        "PUT", f"/api/subject/trials/{trial['id']}/vote", json=self._vote(trial, choice)
-                    )
-                    votes += 1
-                    voted(answer.json()["total"])
+                    answer = self._vote_on(trial)
+                    if answer["voted"] > votes:
+                        votes = answer["voted"]
+                        voted(answer["total"])
         return votes
+
+    def _next(self) -> list[dict[str, Any]]:
+        """The next trials; none after the last one."""
+        found = self._send("POST", "/api/subject/trials", json={"ahead": AHEAD}).json()
+        if not found["trials"] and not found["finished"]:
+            raise DiscernError(f"a simulated subject was asked to wait: {found['pause']}; programs need no breaks")
+        if again := [trial["id"] for trial in found["trials"] if trial["id"] in self._voted_on]:
+            raise DiscernError(f"trial {again[0]} was voted on, and came again")
+        trials: list[dict[str, Any]] = found["trials"]
+        return trials
+
+    def _vote_on(self, trial: dict[str, Any]) -> dict[str, Any]:
+        painted_at = datetime.now(UTC).isoformat()
+        shown = self._pixels(trial["left"]), self._pixels(trial["right"])
+        choice = "left" if self._prefers_left(trial, shown) else "right"
+        vote = self._circumstances(trial) | {"choice": choice, "painted_at": painted_at}
+        vote |= {"left_sha256": shown[0], "right_sha256": shown[1]}
+        self._voted_on.add(trial["id"])
+        answer: dict[str, Any] = self._send("PUT", f"/api/subject/trials/{trial['id']}/vote", json=vote).json()
+        return answer
 
     def _send(self, method: str, path: str, **content: Any) -> httpx.Response:
         try:
@@ -146,39 +148,67 @@ class _Subject:
             raise DiscernError(f"{method} {re.sub('/i/.*', '/i/...', path)}: {response.status_code} {response.text}")
         return response
 
-    def _prefers_left(self, trial: dict[str, Any]) -> bool:
-        (stem, left), (_, right) = self._recognise(trial)
-        first, second = sorted((left, right))
-        # Noise of its own for every question, which belongs to the images and not to their places: answers depend
-        # neither on the order of the questions nor, but for the side bias, on the sides.
-        random = np.random.default_rng([self._seed, self._index, *_number(stem), first, second])
-        values = np.array([[self._world.quality[stem, first], self._world.quality[stem, second]]])
-        first_on_left = first == left
+    def _pixels(self, path: str) -> str:
+        return images.pixel_hash(images.decode_bytes(self._send("GET", path).content))
+
+    def _prefers_left(self, trial: dict[str, Any], shown: Shown) -> bool:
+        turned = shown[::-1]
+        if shown in self._world.better or turned in self._world.better:
+            random = self._noise(shown)
+            lapsed = bool(random.random() < self._people.lapse_rate)
+            return bool(random.random() < 0.5) if lapsed else shown in self._world.better
+        if places := self._recognise(shown):
+            return self._judge(*places, self._noise(shown, places))
+        if shown not in self._world.alike and turned not in self._world.alike:
+            raise DiscernError(f"trial {trial['id']}: its images are not two outputs of one LR image of this study")
+        return self._prefers_first(np.zeros(2), np.zeros(2), self._noise(shown))
+
+    def _noise(self, shown: Shown, places: tuple[Place, Place] | None = None) -> np.random.Generator:
+        """Noise of its own for every question, which belongs to the images and not to their places.
+
+        Answers depend neither on the order of the questions nor, but for the side bias, on the sides. A question that
+        comes again is thought about anew.
+        """
+        question = min(shown, shown[::-1])
+        before = self._questions[question]
+        self._questions[question] += 1
+        if places is None:
+            about = [number for pixels in question for number in simulated_world.number(pixels)]
+        else:
+            (stem, left), (_, right) = places
+            about = [*simulated_world.number(stem), *sorted((left, right))]
+        return np.random.default_rng([self._seed, self._index, *about, *([before] if before else [])])
+
+    def _judge(self, left: Place, right: Place, random: np.random.Generator) -> bool:
+        """Whether the left one is preferred: the question is about the method that comes first in study order."""
+        turned = left > right
+        first, second = (right, left) if turned else (left, right)
+        quality = np.array([self._world.quality[first], self._world.quality[second]])
+        taste = self._people.taste[self._index][[first[1], second[1]]]
+        return self._prefers_first(quality, taste, random, turned=turned) != turned
+
+    def _prefers_first(
+        self, quality: Floats, taste: Floats, random: np.random.Generator, *, turned: bool = False
+    ) -> bool:
+        """Whether the first of two images is chosen, which is on the left unless they are turned."""
         me = Observers(
             sensitivity=self._people.sensitivity[[self._index]],
-            taste=self._people.taste[[self._index]][:, [first, second]],
-            side_bias=self._people.side_bias[[self._index]] * (1 if first_on_left else -1),
+            taste=taste[None],
+            side_bias=self._people.side_bias[[self._index]] * (-1 if turned else 1),
             lapse_rate=self._people.lapse_rate,
         )
-        prefers_first = bool(observers.vote(me, values, np.array([[0, 0, 0, 1]]), random)[0])
-        return prefers_first == first_on_left
+        return bool(observers.vote(me, quality[None], np.array([[0, 0, 0, 1]]), random)[0])
 
-    def _recognise(self, trial: dict[str, Any]) -> tuple[Place, Place]:
+    def _recognise(self, shown: Shown) -> tuple[Place, Place] | None:
         """Which outputs stand left and right; equal pixels of several outputs are told apart by their LR image."""
-        left, right = (self._places(trial[side]) for side in ("left", "right"))
+        left, right = (self._world.of_pixels.get(pixels, []) for pixels in shown)
         pairs = [(a, b) for a in left for b in right if a[0] == b[0] and a[1] != b[1]]
-        if not pairs:
-            raise DiscernError(f"trial {trial['id']}: its images are not two outputs of one LR image of this study")
-        return pairs[0]
+        return pairs[0] if pairs else None
 
-    def _places(self, path: str) -> list[Place]:
-        pixels = images.decode_bytes(self._send("GET", path).content)
-        return self._world.of_pixels.get(images.pixel_hash(pixels), [])
-
-    def _vote(self, trial: dict[str, Any], choice: str) -> dict[str, Any]:
+    def _circumstances(self, trial: dict[str, Any]) -> dict[str, Any]:
         random = np.random.default_rng([self._seed, self._index, trial["number"]])
         return {
-            "choice": choice,
+            "revision": trial["revision"],
             "response_ms": round(float(random.lognormal(np.log(1500), 0.5)), 1),
             "input": "key",
             "device_pixel_ratio": 1.0,
@@ -187,70 +217,5 @@ class _Subject:
             "screen_width": 1440,
             "screen_height": 900,
             "hidden": False,
+            "client": self._page,
         }
-
-
-def write_quality(path: Path, stems: Sequence[str], methods: Sequence[str], quality: NDArray[np.float64]) -> None:
-    """Write what observers judge by, (stems, methods), as the CSV file that `run` reads.
-
-    Raises:
-        WorkspaceError: it cannot be written.
-    """
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["stem", "method", "quality"])
-    rows = zip(stems, quality.tolist(), strict=True)
-    writer.writerows([stem, m, f"{q:.9g}"] for stem, row in rows for m, q in zip(methods, row, strict=True))
-    write_atomically(path, text.getvalue().encode())
-
-
-def _world(db: Session, study: Study, quality: Path | None, seed: int) -> World:
-    # Only what subjects are shown: a quality file need not know the rest, and equal pixels are told apart by pairs.
-    shown = select(Pair.id).where(or_(Pair.first_output_id == Output.id, Pair.second_output_id == Output.id)).exists()
-    query = (
-        select(Output.sha256, LowResolutionImage.stem, Output.method_position)
-        .join(LowResolutionImage, Output.low_resolution_image_id == LowResolutionImage.id)
-        .where(Output.study_id == study.id, shown)
-    )
-    of_pixels: dict[str, list[Place]] = {}
-    for pixels, stem, method in db.execute(query):
-        of_pixels.setdefault(pixels, []).append((stem, method))
-    places = sorted(place for same in of_pixels.values() for place in same)
-    names = [method.name for method in study.methods]
-    in_workspace = Path(study.workspace) / QUALITY
-    if quality is None and not in_workspace.is_file():
-        return World(of_pixels, _drawn(places, len(names), seed), len(names))
-    return World(of_pixels, _read(quality or in_workspace, places, names), len(names))
-
-
-def _drawn(places: Sequence[Place], methods: int, seed: int) -> dict[Place, float]:
-    """A score for each method, and how each output differs from it."""
-    scores = METHOD_SD * np.random.default_rng(seed).standard_normal(methods)
-    return {
-        (stem, method): float(
-            scores[method] + IMAGE_SD * np.random.default_rng([seed, *_number(stem), method]).standard_normal()
-        )
-        for stem, method in places
-    }
-
-
-def _read(path: Path, places: Sequence[Place], names: Sequence[str]) -> dict[Place, float]:
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            found = {(row["stem"], names.index(row["method"])): float(row["quality"]) for row in csv.DictReader(file)}
-    except (OSError, UnicodeDecodeError) as error:
-        raise DiscernError(f"{path}: cannot be read ({error})") from error
-    except (KeyError, ValueError, TypeError) as error:
-        raise DiscernError(
-            f"{path}: not a table of stem, method, quality with this study's methods ({error})"
-        ) from error
-    missing = [place for place in places if not np.isfinite(found.get(place, np.nan))]
-    if missing:
-        stem, method = missing[0]
-        raise DiscernError(f"{path}: holds no quality of {names[method]!r} on {stem!r}; add the line")
-    return found
-
-
-def _number(stem: str) -> list[int]:
-    """A name as numbers for a seed."""
-    return list(sha256(stem.encode()).digest()[:8])

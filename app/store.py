@@ -1,13 +1,15 @@
 """Images by the hash of their pixels, and finished models: in a folder, or in an object store that all hosts share."""
 
 import hashlib
-from pathlib import Path
+from typing import Literal
 
 import obstore
 from obstore.exceptions import BaseError
 from obstore.store import ObjectStore, from_url
 
 from pipelines.errors import DiscernError
+
+Encoding = Literal["png", "webp"]
 
 
 class Store:
@@ -26,21 +28,25 @@ class Store:
         except (BaseError, ValueError, OSError) as error:
             raise DiscernError(f"DISCERN_STORE: {url!r} cannot be used: {error}") from error
 
-    def put_image(self, sha256: str, file: Path) -> None:
-        """Keep a PNG file under the hash of its pixels; nothing is done where it is there already."""
-        key = _image_key(sha256)
-        try:
-            obstore.head(self._store, key)
-        except FileNotFoundError:
-            obstore.put(self._store, key, file.read_bytes())
+    def put_image(self, sha256: str, content: bytes, encoding: Encoding = "png") -> None:
+        """Keep a file under the hash of its pixels; nothing is done where it is there already."""
+        if self.image_bytes(sha256, encoding) is None:
+            obstore.put(self._store, _image_key(sha256, encoding), content)
 
-    def image(self, sha256: str) -> bytes:
-        """The PNG file of an image.
+    def image_bytes(self, sha256: str, encoding: Encoding = "png") -> int | None:
+        """How many bytes an image has; None where it is not there."""
+        try:
+            return obstore.head(self._store, _image_key(sha256, encoding))["size"]
+        except FileNotFoundError:
+            return None
+
+    def image(self, sha256: str, encoding: Encoding = "png") -> bytes:
+        """The file of an image.
 
         Raises:
             DiscernError: it is not there.
         """
-        return self._get(_image_key(sha256))
+        return self._get(_image_key(sha256, encoding))
 
     def put_model(self, archive: bytes) -> str:
         """Keep a zipped model, and return its key."""
@@ -65,5 +71,5 @@ class Store:
             ) from error
 
 
-def _image_key(sha256: str) -> str:
-    return f"images/{sha256[:2]}/{sha256}.png"
+def _image_key(sha256: str, encoding: Encoding) -> str:
+    return f"images/{sha256[:2]}/{sha256}.{encoding}"

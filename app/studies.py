@@ -1,4 +1,4 @@
-"""A study's life on the server: imported from a workspace, opened, closed; its consent text and its invitations."""
+"""A study's life on the server: imported from a workspace, opened, closed; its invitations."""
 
 import re
 from dataclasses import dataclass
@@ -8,25 +8,19 @@ from typing import Literal
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from app import database, study_extension, study_import
+from app import database, study_extension, study_import, study_protocol, terms
 from app.errors import UnknownError
-from app.models import Consent, Invite, Pair, Study, Subject
+from app.models import Invite, Pair, Study, Subject
 from app.security.sessions import new_token
 from app.store import Store
 from app.study_import import Contents, Sizes
+from app.study_protocol import Asked
 from pipelines import study as study_files
 from pipelines.errors import DiscernError
 from pipelines.progress import Progress, silent
 from pipelines.workspace import Workspace
 
 State = Literal["open", "closed"]
-
-CONSENT = """\
-You will see pairs of images, and choose in each pair the one that looks better to you. There are no right answers.
-
-Your choices, the time they take, and the size of your window and screen are stored. Your name and your address are not.
-
-Taking part is voluntary. You may stop at any time by closing the page; the choices made until then are kept."""
 
 
 def find(db: Session, name: str, *, lock: bool = False) -> Study:
@@ -53,6 +47,8 @@ class Imported:
         images: how many LR images it did not have.
         pairs: how many pairs it did not have.
         all_pairs: how many it has now.
+        protocol: whether its subjects are asked in another way from now on.
+        notes: what else there is to know.
     """
 
     study: Study
@@ -61,9 +57,15 @@ class Imported:
     images: int = 0
     pairs: int = 0
     all_pairs: int = 0
+    protocol: bool = False
+    notes: tuple[str, ...] = ()
 
     def lines(self) -> list[str]:
         """What to tell whoever has asked for it."""
+        changed = ["its protocol is another now: new subjects go by it, those who have begun keep theirs"]
+        return [*self._added(), *(changed if self.protocol else []), *self.notes]
+
+    def _added(self) -> list[str]:
         if self.is_new or not self.pairs:
             return [f"imported as {self.study.name!r}, {self.study.state}; an admin opens it and makes invitations"]
         share = self.study.trials_per_subject
@@ -90,7 +92,8 @@ def take_in(
 
     The same workspace again changes nothing, except where it lies now, adds outputs that were made since, and puts back
     images that the store has lost. One that has got further methods or pairs since adds those, and everything else
-    stays: votes, trials, subjects, invitations, rankings, and whether the study is open.
+    stays: votes, trials, subjects, invitations, rankings, and whether the study is open. Another protocol holds for
+    those who come from now on.
 
     Args:
         db: its transaction holds all of it, or none.
@@ -112,9 +115,10 @@ def take_in(
         contents = study_import.read(workspace, description.method_ids)
         if existing is not None:
             _beyond(db, existing, description, contents, folder)
-        sizes = study_import.store_images(workspace, store, contents, progress)
+        sizes = study_import.store_images(db, workspace, store, contents, progress)
+        asked = study_protocol.prepare(db, workspace, store, description, contents, sizes, existing, progress)
     if existing is not None:
-        return _extend(db, name, description, contents, sizes, folder)
+        return _extend(db, name, description, contents, sizes, asked, folder)
     study = Study(
         name=name,
         title=description.name,
@@ -123,9 +127,10 @@ def take_in(
     )
     db.add(study)
     db.flush()
-    db.add(Consent(study_id=study.id, text=CONSENT))
+    terms.set_protocol(db, study, description.protocol)
     study_import.insert_all(db, study, description.method_ids, contents, sizes)
-    return Imported(study, is_new=True)
+    study_protocol.add(db, study, asked)
+    return Imported(study, is_new=True, notes=asked.notes)
 
 
 def set_state(db: Session, study: Study, state: State) -> None:
@@ -138,24 +143,6 @@ def set_state(db: Session, study: Study, state: State) -> None:
         raise DiscernError(f"state: {state!r} is not known; choose 'open' or 'closed'")
     study.state = state
     db.flush()
-
-
-def consent(db: Session, study: Study) -> Consent:
-    """What subjects agree to at present."""
-    query = select(Consent).where(Consent.study_id == study.id).order_by(Consent.id.desc()).limit(1)
-    return db.scalars(query).one()
-
-
-def set_consent(db: Session, study: Study, text: str) -> None:
-    """Ask for another consent from now on; the earlier text stays for those who agreed to it.
-
-    Raises:
-        DiscernError: the text is empty.
-    """
-    if not text.strip():
-        raise DiscernError("consent: the text is empty; subjects must know what they agree to")
-    if text.strip() != consent(db, study).text:
-        db.add(Consent(study_id=study.id, text=text.strip()))
 
 
 def invite(
@@ -199,19 +186,27 @@ def _checked_name(name: str) -> str:
 
 
 def _extend(
-    db: Session, name: str, description: study_files.Study, contents: Contents, sizes: Sizes, folder: Path
+    db: Session,
+    name: str,
+    description: study_files.Study,
+    contents: Contents,
+    sizes: Sizes,
+    asked: Asked,
+    folder: Path,
 ) -> Imported:
     """Add to a study what its workspace has beyond it; images are in the store by now, so that this takes no time."""
     # Nobody is handed a trial meanwhile; and somebody else may have imported the workspace while images were stored.
     study = find(db, name, lock=True)
     beyond = _beyond(db, study, description, contents, folder)
     study_extension.add(db, study, beyond, contents, sizes)
+    study_protocol.add(db, study, asked)
     # The folder may have been moved: from now on it is looked for here.
     study.workspace, study.description = str(description.workspace), description.model_dump(mode="json")
     db.flush()
+    is_other = terms.set_protocol(db, study, description.protocol)
     database.notify_vote(db, study.id)
     pairs = db.scalar(select(func.count()).select_from(Pair).where(Pair.study_id == study.id)) or 0
-    return Imported(study, False, beyond.methods, len(beyond.images), len(beyond.pairs), pairs)
+    return Imported(study, False, beyond.methods, len(beyond.images), len(beyond.pairs), pairs, is_other, asked.notes)
 
 
 def _beyond(

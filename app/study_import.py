@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -9,6 +10,8 @@ from sqlalchemy import insert, select
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import Session
 
+from app import image_files
+from app.image_files import Source
 from app.models import LowResolutionImage, Method, Output, Pair, Study, Tally
 from app.store import Store
 from pipelines.errors import DiscernError
@@ -46,27 +49,24 @@ def read(workspace: Workspace, methods: Sequence[str]) -> Contents:
     # Not the stem: files may have been renamed or swapped since the selection, and their pixels tell which is which.
     names = ["image", "method", "sha256"]
     sides = [pairs[["image", f"method_{side}", f"output_{side}"]].set_axis(names, axis=1) for side in "ab"]
-    made = _made(workspace, methods)
-    others = made[made["image"].isin(pairs["image"])][names]
+    all_made = made(workspace, methods)
+    others = all_made[all_made["image"].isin(pairs["image"])][names]
     # Votes are on the outputs that were selected, whatever has been made anew since.
     return Contents(pairs, pd.concat([*sides, others]).drop_duplicates(["image", "method"]))
 
 
-def _made(workspace: Workspace, methods: Sequence[str]) -> pd.DataFrame:
+def made(workspace: Workspace, methods: Sequence[str]) -> pd.DataFrame:
+    """All outputs of these methods that are up to date, as `record.current` has them."""
     known = (workspace.read_provenance("super_resolution") or {"methods": {}})["methods"]
     return record.current(workspace, {name: known[name]["fingerprint"] for name in methods if name in known})
 
 
-def store_images(workspace: Workspace, store: Store, contents: Contents, progress: Progress) -> Sizes:
+def store_images(db: Session, workspace: Workspace, store: Store, contents: Contents, progress: Progress) -> Sizes:
     """Copy every image that a trial or an experimenter will see, after a check of its pixels; returns their sizes."""
+    shown = {*contents.pairs["output_a"], *contents.pairs["output_b"]}
     hashes = sorted({*contents.outputs["image"], *contents.outputs["sha256"]})
-    sizes = {}
-    for done, sha256 in enumerate(hashes, 1):
-        height, width = workspace.get_image(sha256).shape[:2]
-        store.put_image(sha256, workspace.image_path(sha256))
-        sizes[sha256] = (width, height)
-        progress("storing images", done, len(hashes))
-    return sizes
+    sources = [Source(partial(image_files.of_workspace, workspace, sha256), sha256 in shown) for sha256 in hashes]
+    return {kept.sha256: (kept.width, kept.height) for kept in image_files.keep(db, store, sources, progress)}
 
 
 def insert_all(db: Session, study: Study, methods: Sequence[str], contents: Contents, sizes: Sizes) -> None:

@@ -19,16 +19,19 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.staticfiles import StaticFiles
 
-from app import database, front_door, resources
+from app import database, front_door, refusals, resources
+from app.admins import invite_routes
 from app.admins import routes as admins
 from app.admission import Admission
 from app.config import Settings
-from app.errors import BusyError, UnknownError
+from app.errors import BusyError, RefusalError, UnknownError
 from app.experimenters import routes as experimenters
 from app.experimenters.live import Changes, CurrentRankings
-from app.requests import page
+from app.requests import page, wants_page
+from app.security import roles
 from app.security.browser import HEADERS, Browser, Throttle
 from app.store import Store
+from app.subjects import flow, step_routes, trial_routes
 from app.subjects import routes as subjects
 from pipelines.errors import DiscernError
 
@@ -54,6 +57,8 @@ def create_app(url: str, settings: Settings) -> FastAPI:
         lifespan=partial(_lifespan, url),
         openapi_url=None,
         max_body_size=LARGEST_BODY,
+        # Nobody collects it; to look for collectors costs every request more than its route does.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     app.state.settings = settings
     app.state.sessions = database.sessions(url)
@@ -61,16 +66,21 @@ def create_app(url: str, settings: Settings) -> FastAPI:
     app.state.throttle = Throttle()
     app.state.changes = Changes()
     app.state.rankings = CurrentRankings()
-    for router in (front_door.router, front_door.reference, subjects.open_door, subjects.router):
+    # Routes are looked through in turn: that of votes, of which there are most, comes first.
+    app.include_router(trial_routes.vote_router)
+    for router in (front_door.router, front_door.reference):
+        app.include_router(router)
+    for router in (subjects.open_door, subjects.router, step_routes.router, trial_routes.router):
         app.include_router(router)
     app.include_router(experimenters.router)
     app.include_router(admins.router)
+    app.include_router(invite_routes.router)
     app.add_api_route("/assets/vega.js", _vega, include_in_schema=False)
     app.mount("/static", StaticFiles(directory=resources.folder("static")), name="static")
     # The last one is the outermost: what another site sends is refused before it takes up room.
     free = ("/static/", "/assets/")
     app.add_middleware(Admission, room=database.REQUESTS, largest_body=LARGEST_BODY, open_to_all=free)
-    app.add_middleware(Browser, public_url=settings.public_url)
+    app.add_middleware(Browser, refuse=_on_foreign, public_url=settings.public_url)
     _handle_errors(app)
     return app
 
@@ -87,7 +97,7 @@ async def _lifespan(url: str, app: FastAPI) -> AsyncIterator[None]:
         with contextlib.suppress(asyncio.CancelledError):
             await listening
         await bundling
-        app.state.sessions.kw["bind"].dispose()
+        await database.close(app.state.sessions.kw["bind"])
 
 
 @cache
@@ -103,6 +113,7 @@ def _vega() -> Response:
 
 def _handle_errors(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _on_http_error)
+    app.add_exception_handler(RefusalError, _on_refusal)
     app.add_exception_handler(RequestValidationError, _on_invalid)
     app.add_exception_handler(UnknownError, lambda request, error: _answer(request, 404, str(error)))
     app.add_exception_handler(BusyError, lambda request, error: _unavailable(request, str(error)))
@@ -113,23 +124,40 @@ def _handle_errors(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _on_bug)
 
 
-def _answer(request: Request, status: int, message: str) -> Response:
-    """An error as the asker can read it: JSON for programs, a page for people."""
-    if not _wants_page(request):
+def _answer(request: Request, status: int, message: str, refusal: RefusalError | None = None) -> Response:
+    """An error as the asker can read it: JSON for programs, a page for people, for subjects in their language.
+
+    What is wrong with a request comes after who may send it; but a body is read first, and may not be readable.
+    """
+    if status in (400, 422) and flow.needs_session(request.url.path):
+        nobody = roles.nobody(request)
+        if nobody is not None:
+            return _on_refusal(request, nobody)
+    subject = refusals.reader(request, status)
+    if subject is not None:
+        return refusals.answer(request, subject, status, message, refusal)
+    if not wants_page(request):
         return JSONResponse({"detail": message}, status_code=status)
     title = TITLES.get(status, "Something went wrong")
     return page(request, None, "error.html", status=status, title=title, message=message)
 
 
-def _wants_page(request: Request) -> bool:
-    programmatic = request.url.path.startswith(("/api/", "/trials/", "/static/", "/assets/"))
-    return not programmatic and "text/html" in request.headers.get("accept", "text/html")
+def _on_refusal(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RefusalError)
+    return _answer(request, error.status, str(error), error)
+
+
+def _on_foreign(request: Request) -> Response:
+    """What another site made a browser send."""
+    refusal = RefusalError("refused: this request was sent by another site", 403)
+    if flow.is_of_subjects(request.url.path):
+        return _on_refusal(request, refusal)
+    return JSONResponse({"detail": str(refusal)}, status_code=refusal.status)
 
 
 def _on_http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    staff_page = not request.url.path.startswith(("/trial", "/thanks"))
-    if error.status_code == 401 and request.method == "GET" and staff_page and _wants_page(request):
+    if error.status_code == 401 and request.method == "GET" and wants_page(request):
         asked_for = request.url.path + (f"?{request.url.query}" if request.url.query else "")
         return RedirectResponse(f"/sign-in?next={quote(asked_for, safe='/')}", status_code=303)
     return _answer(request, error.status_code, str(error.detail))
@@ -148,6 +176,8 @@ def _sentence(problem: dict[str, Any]) -> str:
             return f"{problem['loc'][0]}: not JSON ({problem['ctx']['error']})"
         case "missing":
             return f"{where}: missing"
+        case "value_error" if where == "body":  # what a model says of its fields together names them itself
+            return str(problem["ctx"]["error"])
         case _:
             return f"{where}: {problem['msg']}, got {reprlib.repr(problem.get('input'))}"
 

@@ -5,13 +5,14 @@ import socket
 import uvicorn
 
 from app.config import Settings
+from app.tls import Files
 from app.web import create_app
 
 # Open streams of live updates are cut after this long when the server stops; browsers connect again.
 GRACE_SECONDS = 3
 
 
-def run(url: str, settings: Settings, host: str, port: int, descriptor: int | None) -> None:
+def run(url: str, settings: Settings, host: str, port: int, descriptor: int | None, tls: Files | None = None) -> None:
     """Serve until SIGTERM or SIGINT.
 
     Args:
@@ -20,6 +21,7 @@ def run(url: str, settings: Settings, host: str, port: int, descriptor: int | No
         host: to listen on.
         port: to listen on.
         descriptor: of a listening socket, in the place of both.
+        tls: certificate and key, to serve https; http without them.
     """
     config = uvicorn.Config(
         create_app(url, settings),
@@ -31,6 +33,8 @@ def run(url: str, settings: Settings, host: str, port: int, descriptor: int | No
         # Only a proxy tells whom it asks for; without one, anybody could claim any address.
         proxy_headers=settings.public_url is not None,
         timeout_graceful_shutdown=GRACE_SECONDS,
+        ssl_certfile=None if tls is None else tls.certificate,
+        ssl_keyfile=None if tls is None else tls.key,
     )
     server = uvicorn.Server(config)
     server.run(sockets=None if descriptor is None else [socket.socket(fileno=descriptor)])

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from app import runs, simulation
+from app import runs, simulated_world
 from app.demo import inputs
 from pipelines import executor, full_reference, images
 from pipelines.calibration import pretraining
@@ -125,10 +125,10 @@ def simulate_votes(study: Study, workspace: Workspace, directory: Path, progress
 def write_quality(study: Study, workspace: Workspace, directory: Path, progress: Progress) -> None:
     """Keep in the workspace what simulated subjects judge by, for those who vote through the server."""
     stems = sorted(set(selected.manifest(workspace).read()["stem"]))
-    path = workspace.root / simulation.QUALITY
+    path = workspace.root / simulated_world.QUALITY
     if not path.exists():
         scores = _score_outputs(study, workspace, directory, stems, progress)
-        simulation.write_quality(path, stems, study.method_ids, observers.quality_of(scores))
+        simulated_world.write_quality(path, stems, study.method_ids, observers.quality_of(scores))
 
 
 def _as_indices(pairs: pd.DataFrame, stems: list[str], methods: tuple[str, ...]) -> NDArray[np.int64]:

@@ -1,12 +1,15 @@
 """What every answer tells the browser, where unsafe requests may come from, and how often a password may be tried."""
 
+from collections.abc import Callable
 from urllib.parse import urlsplit
 
 from limits import RateLimitItemPerMinute
 from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
+from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.responses import JSONResponse
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -28,10 +31,16 @@ class Browser:
 
     Browsers say where a request comes from: by `Sec-Fetch-Site`, which plain-http hosts other than localhost do not
     get, or else by `Origin`. A program that is no browser sends neither, and carries nobody's cookies.
+
+    Args:
+        app: what to let them into.
+        refuse: answers what is refused.
+        public_url: how browsers reach the server, where they do not see its own name.
     """
 
-    def __init__(self, app: ASGIApp, public_url: str | None = None) -> None:
+    def __init__(self, app: ASGIApp, refuse: Callable[[Request], Response], public_url: str | None = None) -> None:
         self.app = app
+        self.refuse = refuse
         self.public_host = urlsplit(public_url).netloc if public_url else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -52,7 +61,7 @@ class Browser:
             await send(message)
 
         if scope["method"] not in SAFE_METHODS and not self._same_site(Headers(scope=scope)):
-            refusal = JSONResponse({"detail": "refused: this request was sent by another site"}, status_code=403)
+            refusal = await run_in_threadpool(self.refuse, Request(scope))
             await refusal(scope, receive, send_with_headers)
             return
         await self.app(scope, receive, send_with_headers)
