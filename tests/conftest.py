@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 # No test fetches weights, not even where the network is there and a developer's shell does not forbid it.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
-# Speed is not what these tests are about; in CI the same examples are tried every time.
-settings.register_profile("discern", deadline=None, derandomize="CI" in os.environ)
+# Speed is not what these tests are about. The same examples are tried every time; with HYPOTHESIS_EXPLORE=1, new ones.
+settings.register_profile("discern", deadline=None, derandomize="HYPOTHESIS_EXPLORE" not in os.environ)
 settings.load_profile("discern")
 
 

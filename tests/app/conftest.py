@@ -1,6 +1,7 @@
 """What tests of the server share: a real PostgreSQL, a small study, and the application under real HTTP."""
 
 import csv
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -62,6 +63,13 @@ per_pair = 4
 rated = "rated/rated.csv"
 epochs = 3
 
+[protocol]                      # nothing but consent and trials: what else there can be has tests of its own
+device_check = false
+training = 0
+warm_up = 0
+warm_up_later = 0
+break_seconds = 0
+
 [execution]
 workers = 2
 """
@@ -72,6 +80,9 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The URL of a real PostgreSQL whose database `template_discern` is migrated."""
     with embedded_postgres.running(tmp_path_factory.mktemp("postgres") / "data") as server:
         with psycopg.connect(server.url, autocommit=True) as connection:
+            for durable in ("fsync", "synchronous_commit", "full_page_writes"):  # no test pulls the plug of the machine
+                connection.execute(f"ALTER SYSTEM SET {durable} = off")
+            connection.execute("SELECT pg_reload_conf()")
             connection.execute("CREATE DATABASE template_discern")
         database.migrate(_on(server.url, "template_discern"))
         yield server.url
@@ -83,19 +94,22 @@ _numbers = count(1)
 @pytest.fixture
 def empty_database(postgres: str) -> Iterator[str]:
     """The URL of a database without any table."""
-    yield from _fresh(postgres, "template0")
+    with _fresh(postgres, "template0") as url:
+        yield url
 
 
 @pytest.fixture
 def database_url(postgres: str) -> Iterator[str]:
     """The URL of a migrated database of this test's own."""
-    yield from _fresh(postgres, "template_discern")
+    with _fresh(postgres, "template_discern") as url:
+        yield url
 
 
 @pytest.fixture
 def other_database_url(postgres: str) -> Iterator[str]:
     """Another one."""
-    yield from _fresh(postgres, "template_discern")
+    with _fresh(postgres, "template_discern") as url:
+        yield url
 
 
 @pytest.fixture(scope="session")
@@ -115,6 +129,56 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
         csv.writer(file).writerows(rows)
     (folder / "study.toml").write_text(STUDY)
     return runs.run(folder / "study.toml", silent).workspace.root
+
+
+@dataclass(frozen=True)
+class Imported:
+    """The small study, imported and open: a database to be copied, and the folder of its images."""
+
+    template: str
+    images: Path
+
+
+@pytest.fixture(scope="session")
+def imported(postgres: str, workspace: Path, tmp_path_factory: pytest.TempPathFactory) -> Imported:
+    """Imported once: each test that wants the study gets a copy, which is much sooner there."""
+    made = Imported("template_study", tmp_path_factory.mktemp("imported") / "store")
+    with psycopg.connect(postgres, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {made.template} TEMPLATE template_discern")
+    sessions = database.sessions(_on(postgres, made.template))
+    with sessions.begin() as db:
+        studies.set_state(db, studies.import_workspace(db, Store(made.images.as_uri()), workspace), "open")
+    sessions.kw["bind"].dispose()  # a database that somebody is connected to cannot be copied
+    return made
+
+
+@pytest.fixture
+def study_sessions(postgres: str, imported: Imported) -> Iterator[sessionmaker[Session]]:
+    """Sessions of a database of this test's own with the small study, open; its images are in no store."""
+    with _fresh(postgres, imported.template) as url:
+        sessions = database.sessions(url)
+        yield sessions
+        sessions.kw["bind"].dispose()
+
+
+@pytest.fixture
+def copied(workspace: Path, tmp_path: Path) -> Path:
+    """The workspace on another host: in another folder, without the study file and its images."""
+    return shutil.copytree(workspace, tmp_path / "elsewhere" / "copied")
+
+
+@pytest.fixture
+def sessions(database_url: str) -> Iterator[sessionmaker[Session]]:
+    """Sessions of a migrated database of this test's own."""
+    made = database.sessions(database_url)
+    yield made
+    made.kw["bind"].dispose()
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    """An empty store of this test's own."""
+    return Store((tmp_path / "store").as_uri())
 
 
 @dataclass
@@ -189,6 +253,7 @@ class Site:
 def vote_on(client: httpx.Client, trial: dict[str, Any], choice: str = "left", **changes: Any) -> httpx.Response:
     """Send a subject's vote, as the page does."""
     body = {
+        "revision": trial.get("revision", 1),
         "choice": choice,
         "response_ms": 812.5,
         "input": "key",
@@ -210,33 +275,47 @@ def next_trials(client: httpx.Client, ahead: int = 1) -> list[dict[str, Any]]:
 
 
 @pytest.fixture
-def site(database_url: str, workspace: Path, tmp_path: Path) -> Iterator[Site]:
+def site(postgres: str, imported: Imported, tmp_path: Path) -> Iterator[Site]:
     """The application in this process, under real HTTP on a free port; the small study is open."""
-    with _serving_the_study(database_url, workspace, tmp_path / "home") as made:
+    with _serving_copy(postgres, imported, tmp_path / "home") as made:
         yield made
 
 
 @pytest.fixture
-def other_site(other_database_url: str, workspace: Path, tmp_path: Path) -> Iterator[Site]:
+def other_site(postgres: str, imported: Imported, tmp_path: Path) -> Iterator[Site]:
     """Another server like `site`, with a database and a home of its own."""
-    with _serving_the_study(other_database_url, workspace, tmp_path / "other_home") as made:
+    with _serving_copy(postgres, imported, tmp_path / "other_home") as made:
         yield made
 
 
 @pytest.fixture
 def grouped_site(database_url: str, workspace: Path, tmp_path: Path) -> Iterator[Site]:
     """A server like `site`, whose study has 6 further pairs in the group `random`."""
-    with _serving_the_study(database_url, grouped.copy(workspace, tmp_path / "grouped"), tmp_path / "home") as made:
+    with serving_study(database_url, grouped.copy(workspace, tmp_path / "grouped"), tmp_path / "home") as made:
         yield made
 
 
 @contextmanager
-def _serving_the_study(database_url: str, workspace: Path, home: Path) -> Iterator[Site]:
+def _serving_copy(postgres: str, imported: Imported, home: Path) -> Iterator[Site]:
+    shutil.copytree(imported.images, home / "store")
+    with _fresh(postgres, imported.template) as url, _serving(url, Settings(home=home, DATABASE_URL=url)) as made:
+        yield made
+
+
+@contextmanager
+def serving_study(database_url: str, workspace: Path, home: Path) -> Iterator[Site]:
+    """A server whose only study is that of a workspace, open."""
     settings = Settings(home=home, DATABASE_URL=database_url)
+    with _serving(database_url, settings) as made:
+        with made.sessions.begin() as db:
+            study = studies.import_workspace(db, Store(settings.store_url), workspace)
+            studies.set_state(db, study, "open")
+        yield made
+
+
+@contextmanager
+def _serving(database_url: str, settings: Settings) -> Iterator[Site]:
     sessions = database.sessions(database_url)
-    with sessions.begin() as db:
-        study = studies.import_workspace(db, Store(settings.store_url), workspace)
-        studies.set_state(db, study, "open")
     with serving_app(database_url, settings) as url:
         made = Site(url, database_url, sessions, settings)
         yield made
@@ -279,6 +358,7 @@ def wait_for(condition: Callable[[], Any], *, seconds: float = 30, what: str = "
     return value
 
 
+@contextmanager
 def _fresh(postgres: str, template: str) -> Iterator[str]:
     name = f"test_{next(_numbers)}"
     with psycopg.connect(postgres, autocommit=True) as connection:

@@ -61,6 +61,15 @@ def test_init_writes_an_example_that_asks_for_the_papers_settings_and_refuses_to
     assert "exists already" in refused(discern("init", tmp_path / "new"))
 
 
+def test_a_mistake_in_a_study_file_is_said_before_the_science_is_imported(tmp_path: Path) -> None:
+    (tmp_path / "study.toml").write_text('name = "x"\nmethod = []\n')
+    script = "import sys; from app.cli import main\ntry: main()\nfinally: print('torch' in sys.modules)"
+    command = [sys.executable, "-c", script, "run", str(tmp_path / "study.toml")]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stdout) == (2, "False\n"), result.stderr
+    assert "method" in result.stderr
+
+
 def test_the_example_runs_once_weights_are_not_asked_for(tmp_path: Path) -> None:
     discern("init", tmp_path)
     file = tmp_path / "study.toml"
@@ -151,6 +160,7 @@ def test_when_too_little_is_left_to_select_from_the_first_reason_is_said_and_the
     assert list(pd.read_csv(table)["image"]) == [f"image_{number}" for number in range(4)]
 
 
+@pytest.mark.slow
 def test_an_engine_can_be_chosen_for_one_run(make_study: MakeStudy) -> None:
     path = make_study(images=2, replace={"workers = 2": 'engine = "ray"'})
     assert "engine: 'warp' is not known; choose local or ray" in refused(discern("run", path, "--engine", "warp"))
@@ -170,6 +180,7 @@ def test_a_name_with_markup_is_printed_as_it_is(make_study: MakeStudy) -> None:
     assert "/[bold]lr[/]; create it" in refused(discern("run", path))
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_says_that_it_continues(make_study: MakeStudy, tmp_path: Path) -> None:
     path = make_study(images=SLOW_IMAGES, replace=SLOW, size=SLOW_SIZE)
     # Where the tests themselves run in the background, SIGINT is ignored, and so it would be here.

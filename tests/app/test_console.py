@@ -54,3 +54,8 @@ def test_an_interruption_is_acknowledged_at_once_and_then_as_ever(capsys: pytest
         signal.raise_signal(signal.SIGINT)
     assert capsys.readouterr().err == "stopping once the images in hand are done\n"
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_what_is_said_is_said_to_the_letter(capfd: pytest.CaptureFixture[str]) -> None:
+    console.say("5D:CD:A2 [bold] :cd:")
+    assert capfd.readouterr().out == "5D:CD:A2 [bold] :cd:\n"

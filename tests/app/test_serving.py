@@ -196,14 +196,14 @@ def test_the_first_start_prints_a_one_time_link_and_a_later_one_does_not(home: P
         url, link = server.wait_until_printed(ADDRESS), server.wait_until_printed(LINK)
         assert link.startswith(f"{url}/set-up/")
         account = {"name": "ada", "password": PASSWORD}
-        assert httpx.post(link, data=account, trust_env=False).status_code == 303
-        assert httpx.post(link, data=account | {"name": "eve"}, trust_env=False).status_code == 410
+        assert httpx.post(link, data=account, trust_env=False, timeout=30).status_code == 303
+        assert httpx.post(link, data=account | {"name": "eve"}, trust_env=False, timeout=30).status_code == 410
         assert server.stop(signal.SIGINT) == 0, server.printed
         assert processes_of(home) == []
         assert server.printed.count(link) == 1
     with processes.running("serve", "--port", 0, DISCERN_HOME=str(home)) as server:
         url = server.wait_until_printed(ADDRESS)
-        assert httpx.post(f"{url}/sign-in", data=account, trust_env=False).status_code == 303
+        assert httpx.post(f"{url}/sign-in", data=account, trust_env=False, timeout=30).status_code == 303
         assert server.stop(signal.SIGTERM) == 0, server.printed
         assert "/set-up/" not in server.printed
         assert "Traceback" not in server.printed
@@ -230,6 +230,8 @@ def test_a_killed_worker_comes_back_and_does_jobs(served: House) -> None:
 
 
 def test_a_killed_postgresql_comes_back_with_the_votes_and_jobs_are_done(served: House) -> None:
+    served.server.stop()
+    served.start()  # anew, with none of the restarts that other tests have caused
     cast, killed = votes_of(subject := served.subject(), 12), postmaster(served.home)
     assert killed is not None
     killed.kill()
@@ -292,15 +294,15 @@ def test_a_signal_stops_everything_in_time_though_a_live_page_and_a_job_are_open
     votes_of(served.subject(), 12)
     admin, address = served.admin(), served.launch()
     wait_for(lambda: admin.get(address).json()["status"] == "running", seconds=60, what="a job's start")
+    served.server.child("job")
     everything = processes_of(served.home)
-    assert [process for process in everything if " -m app job" in command_line(process)]
     with admin.stream("GET", "/studies/small/events") as events:
         assert next(events.iter_lines()) == "event: snapshot"
         started = time.monotonic()
         status = served.server.stop(number)
         seconds = time.monotonic() - started
     assert status == 0, served.server.printed
-    assert seconds < 10
+    assert seconds < 30  # the patience with web server, job and PostgreSQL, one after the other
     assert [process for process in everything if not is_gone(process)] == []
     assert processes_of(served.home) == []
     assert served.server.printed.endswith("stopped\n")
@@ -349,6 +351,7 @@ def test_web_worker_and_migration_run_apart_on_a_database_of_their_own(
         launched = admin.post("/api/studies/small/calibrations", json={"ranking": ranking}).json()["id"]
         address = f"/api/studies/small/calibrations/{launched}"
         wait_for(lambda: admin.get(address).json()["status"] == "running", seconds=60, what="the job's start")
+        worker.child("job")
         assert worker.stop() == 0, worker.printed
         # Put back: another worker would go on at once.
         assert admin.get(address).json()["status"] == "queued"

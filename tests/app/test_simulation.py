@@ -1,6 +1,7 @@
 """`discern simulate`: programs that vote through the HTTP API as browsers do, and are marked so wherever they vote."""
 
 import io
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -8,10 +9,14 @@ import pandas as pd
 import pytest
 from sqlalchemy import select, text
 
-from app import simulation, verification
+from app import models, simulated_world, simulation, studies, verification
 from app.models import Subject
+from app.store import Store
+from pipelines import study as study_files
 from pipelines.errors import DiscernError
 from pipelines.progress import silent
+from pipelines.protocol import Protocol
+from pipelines.ranking import observers
 from pipelines.ranking.observers import Population
 from tests.app.conftest import Site
 from tests.app.processes import discern, refused
@@ -91,7 +96,7 @@ def test_simulated_trials_are_counterbalanced_apart_from_those_of_people(site: S
     assert sides.to_list() == [2] * 2 * PAIRS
     with site.sessions() as db:
         issued = db.execute(text("SELECT sum(issued_first_left + issued_first_right) FROM tallies WHERE NOT simulated"))
-        assert issued.scalar_one() == 5
+        assert issued.scalar_one() == PAIRS  # a block
 
 
 def test_the_same_seed_gives_the_same_answers_to_the_same_questions(site: Site, other_site: Site) -> None:
@@ -111,7 +116,7 @@ def test_another_seed_gives_other_answers(site: Site, other_site: Site) -> None:
 
 def test_subjects_of_great_sensitivity_prefer_what_the_quality_file_says(site: Site, tmp_path: Path) -> None:
     quality = np.array([[0.0, 100.0, 200.0] if index % 2 else [200.0, 100.0, 0.0] for index in range(len(STEMS))])
-    simulation.write_quality(tmp_path / "quality.csv", STEMS, METHODS, quality)
+    simulated_world.write_quality(tmp_path / "quality.csv", STEMS, METHODS, quality)
     simulate(site, "--subjects", 1, "--sensitivity", 50, "--quality", tmp_path / "quality.csv", "--url", site.url)
     rank = {"nearest": 0, "bicubic": 1, "sharp": 2}
     table = votes(site)
@@ -173,3 +178,46 @@ def test_without_a_server_there_is_one_error(site: Site, tmp_path: Path) -> None
 def test_a_server_that_does_not_answer_is_one_error(site: Site) -> None:
     result = discern("simulate", "small", "--subjects", 2, "--url", "http://127.0.0.1:9", **environment(site))
     assert refused(result).startswith("http://127.0.0.1:9: the server does not answer (")
+
+
+@pytest.fixture
+def probed_site(site: Site, workspace: Path, tmp_path: Path) -> Site:
+    """A server like `site`, whose study asks for trials of every kind."""
+    folder = shutil.copytree(workspace, tmp_path / "probed")
+    study = study_files.recorded(folder)
+    asked = {"training": 2, "warm_up": 2, "gold_rate": 0.3, "identical_rate": 0.3, "repeat_rate": 0.3, "block": 6}
+    protocol = Protocol.model_validate({"repeat_distance": 2, **asked})
+    study_files.record(study.model_copy(update={"protocol": protocol}))
+    with site.sessions.begin() as db:
+        studies.import_workspace(db, Store(site.settings.store_url), folder)
+    return site
+
+
+def test_simulated_subjects_take_part_in_trials_of_every_kind(probed_site: Site) -> None:
+    assert run(probed_site, seed=1, subjects=2) == 2 * PAIRS
+    with probed_site.sessions() as db:
+        assert verification.problems(db) == []
+    rows = votes(probed_site, "?rows=all")
+    assert set(rows["kind"]) == {"training", "warm_up", "test", "gold", "identical", "repeat"}
+    assert (rows["kind"] == "test").sum() == 2 * PAIRS
+    assert set(rows["pixels"]) == {"verified"}
+    assert rows["client"].nunique() == 2
+    assert rows["painted_at"].notna().all()
+    obvious = rows[rows["better"].notna()]
+    assert set(obvious["kind"]) == {"training", "gold"}
+    # All but those that a lapse of attention left to a coin.
+    assert (obvious["choice"] != obvious["better"]).sum() <= 1
+    snapshot = probed_site.staff("experimenter").get("/api/studies/small/snapshot?voters=simulated").json()
+    assert [subject["blocks"] for subject in snapshot["subjects"]] == [2, 2]
+
+
+def test_a_simulated_subject_that_is_asked_to_wait_is_an_error(site: Site) -> None:
+    with site.sessions.begin() as db:
+        link = "/i/" + studies.invite(db, studies.find(db, "small"), "single").token  # of a person, who gets breaks
+        world = simulated_world.read(db, studies.find(db, "small"), None, 1)
+        pause = Protocol(device_check=False, training=0, warm_up=0, block=6, break_seconds=600).model_dump(mode="json")
+        db.add(models.Protocol(study_id=studies.find(db, "small").id, settings=pause))
+    people = observers.draw(UNBIASED, 1, world.methods, np.random.default_rng(1))
+    waiting = simulation._Subject(site.url, True, world, people, 0, 1)
+    with pytest.raises(DiscernError, match=r"was asked to wait: .*break"):
+        waiting.take_part(link, lambda _: None)

@@ -19,7 +19,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
 def test_an_image_comes_back_pixel_for_pixel(store: Store, tmp_path: Path) -> None:
     sha256 = pixel_hash(textured(0))
     file = save(tmp_path / "image.png", textured(0))
-    store.put_image(sha256, file)
+    store.put_image(sha256, file.read_bytes())
     assert store.image(sha256) == file.read_bytes()
     assert pixel_hash(decode_bytes(store.image(sha256))) == sha256
 
@@ -27,10 +27,21 @@ def test_an_image_comes_back_pixel_for_pixel(store: Store, tmp_path: Path) -> No
 def test_an_image_that_is_there_is_not_written_again(store: Store, tmp_path: Path) -> None:
     sha256 = pixel_hash(textured(0))
     first = save(tmp_path / "image.png", textured(0))
-    store.put_image(sha256, first)
     kept = first.read_bytes()
-    store.put_image(sha256, save(tmp_path / "other.png", textured(1)))
+    store.put_image(sha256, kept)
+    store.put_image(sha256, save(tmp_path / "other.png", textured(1)).read_bytes())
     assert store.image(sha256) == kept
+
+
+def test_encodings_of_an_image_stand_beside_each_other(store: Store) -> None:
+    sha256 = pixel_hash(textured(0))
+    assert store.image_bytes(sha256) is None
+    store.put_image(sha256, b"as PNG")
+    assert (store.image_bytes(sha256), store.image_bytes(sha256, "webp")) == (6, None)
+    with pytest.raises(DiscernError, match=rf"images/{sha256[:2]}/{sha256}\.webp: not in the store"):
+        store.image(sha256, "webp")
+    store.put_image(sha256, b"as WebP", "webp")
+    assert (store.image(sha256), store.image(sha256, "webp")) == (b"as PNG", b"as WebP")
 
 
 def test_what_is_not_there_is_said_so(store: Store) -> None:

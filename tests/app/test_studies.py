@@ -2,7 +2,6 @@
 
 import re
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ import pytest
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session, sessionmaker
 
-from app import database, studies
+from app import studies, terms
 from app.models import Base, Consent, LowResolutionImage, Method, Output, Pair, Study, Tally
 from app.store import Store
 from app.studies import UnknownError
@@ -25,24 +24,6 @@ from tests.conftest import save, textured
 
 METHODS = ["nearest", "bicubic", "sharp"]
 PAIRS = 12
-
-
-@pytest.fixture
-def sessions(database_url: str) -> Iterator[sessionmaker[Session]]:
-    made = database.sessions(database_url)
-    yield made
-    made.kw["bind"].dispose()
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store((tmp_path / "store").as_uri())
-
-
-@pytest.fixture
-def copied(workspace: Path, tmp_path: Path) -> Path:
-    """The workspace on another host: in another folder, without the study file and its images."""
-    return shutil.copytree(workspace, tmp_path / "elsewhere" / "copied")
 
 
 def rows(sessions: sessionmaker[Session]) -> dict[str, int]:
@@ -114,7 +95,7 @@ def test_a_workspace_fills_every_table_of_what_is_voted_on(
             (key, simulated) for key in db.scalars(select(Pair.id)) for simulated in (False, True)
         }
         assert {(t.issued_first_left, t.issued_first_right, t.wins_first, t.wins_second) for t in tallies} == {(0,) * 4}
-        assert studies.consent(db, made).text == studies.CONSENT
+        assert terms.consent(db, made).text == terms.CONSENTS["en"]
     images = set(wanted["image"]) | {sha256 for _, _, sha256 in all_outputs(workspace)}
     assert [done for _, done, _ in reports] == list(range(1, len(images) + 1))
 
@@ -160,7 +141,8 @@ def test_all_outputs_of_the_images_in_pairs_are_there_and_no_others(
     assert stored_outputs(sessions) == all_outputs(workspace)
     assert store.image(in_no_pair(workspace)[2])
     shown = set(selected.manifest(Workspace(workspace)).read()["image"])
-    assert len(files(tmp_path)) == len(shown | {sha256 for _, _, sha256 in all_outputs(workspace)})
+    pngs = [file for file in files(tmp_path) if file.suffix == ".png"]
+    assert len(pngs) == len(shown | {sha256 for _, _, sha256 in all_outputs(workspace)})
 
 
 def test_outputs_that_were_made_since_are_added_by_another_import_and_votes_keep_theirs(
@@ -259,7 +241,7 @@ def test_the_same_workspace_again_changes_nothing(
     with sessions.begin() as db:
         first = studies.import_workspace(db, store, workspace)
         studies.set_state(db, first, "open")
-        studies.set_consent(db, first, "Another text.")
+        terms.set_consent(db, first, "Another text.")
     before = rows(sessions)
     for again in (workspace, copied):
         with sessions.begin() as db:
@@ -461,13 +443,13 @@ def test_an_edited_consent_is_a_new_version_and_an_equal_one_is_not(
     with sessions.begin() as db:
         made = studies.import_workspace(db, store, workspace)
         for text in ("New.", " New. \n", "Newer.", "New."):
-            studies.set_consent(db, made, text)
+            terms.set_consent(db, made, text)
         with pytest.raises(DiscernError, match="subjects must know what they agree to"):
-            studies.set_consent(db, made, " \n ")
-        assert studies.consent(db, made).text == "New."
+            terms.set_consent(db, made, " \n ")
+        assert terms.consent(db, made).text == "New."
     with sessions() as db:
-        texts = list(db.scalars(select(Consent.text).order_by(Consent.id)))
-        assert texts == [studies.CONSENT, "New.", "Newer.", "New."]
+        texts = list(db.scalars(select(Consent.text).where(Consent.language == "en").order_by(Consent.id)))
+        assert texts == [terms.CONSENTS["en"], "New.", "Newer.", "New."]
 
 
 def test_links_of_invitations_cannot_be_guessed(sessions: sessionmaker[Session], store: Store, workspace: Path) -> None:
