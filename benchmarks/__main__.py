@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import dists, selection, super_resolution
+from benchmarks import dists, long_session, selection, super_resolution, trial_page, votes
 
 PAGE = Path(__file__).parent.parent / "docs" / "benchmarks.md"
 HEAD = """\
@@ -23,7 +23,7 @@ peer in the same run."""
 
 Run = Callable[[Path, argparse.Namespace], list[str]]
 
-# Each part of the page by its heading, in its order there.
+# Each part by its heading, in the order of the page; parts that share one can be measured on different days.
 PARTS: dict[str, tuple[str, Run]] = {
     "super_resolution": (
         "Super-resolution",
@@ -33,28 +33,57 @@ PARTS: dict[str, tuple[str, Run]] = {
         "Selection",
         lambda _, options: [*selection.sections(images=options.images), *dists.sections(options.repeats)],
     ),
+    "paint-512": ("The instrument", lambda folder, _: trial_page.sections(folder, side=512)),
+    "paint-1024": ("The instrument", lambda folder, _: trial_page.sections(folder, side=1024)),
+    "paint-2048": ("The instrument", lambda folder, _: trial_page.sections(folder, side=2048)),
+    "memory": ("The instrument", lambda folder, _: long_session.sections(folder)),
+    "votes": ("The instrument", lambda folder, _: votes.sections(folder)),
 }
+GROUPS = {"instrument": ["paint-512", "paint-1024", "paint-2048", "memory", "votes"]}
 
 
 def main() -> None:
     """Parse what is asked for, run, write."""
+    names = [*PARTS, *GROUPS]
     parser = argparse.ArgumentParser(prog="make bench")
-    parser.add_argument("parts", nargs="*", metavar="PART", help=f"{' or '.join(PARTS)}; all by default")
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"{' or '.join(names)}; all by default")
     parser.add_argument("--images", type=int, default=10_000, help="LR images, where only their number matters")
     parser.add_argument("--repeats", type=int, default=3, help="of each comparison, interleaved")
     parser.add_argument("--out", type=Path, default=PAGE, help="the page to write")
     options = parser.parse_args()
-    unknown = set(options.parts) - set(PARTS)
+    unknown = set(options.parts) - set(names)
     if unknown:
-        parser.error(f"{min(unknown)!r} is no part; choose {' or '.join(PARTS)}")
+        parser.error(f"{min(unknown)!r} is no part; choose {' or '.join(names)}")
     texts = _earlier(options.out)
-    for name in options.parts or PARTS:
+    for name in [part for chosen in options.parts or PARTS for part in GROUPS.get(chosen, [chosen])]:
         heading, run = PARTS[name]
         with tempfile.TemporaryDirectory(prefix="discern-bench-") as folder:
-            texts[heading] = "\n\n".join([_measured(), *run(Path(folder), options)])
+            sections = run(Path(folder), options)
+        texts[heading] = _joined(texts.get(heading, ""), sections) if _is_shared(heading) else _whole(sections)
         # At once: the next part may take long.
         _write(options.out, texts)
-        print(f"wrote {heading} into {options.out}", flush=True)  # noqa: T201 - a command of its own
+        print(f"wrote {name} into {options.out}", flush=True)  # noqa: T201 - a command of its own
+
+
+def _is_shared(heading: str) -> bool:
+    return sum(heading == other for other, _ in PARTS.values()) > 1
+
+
+def _whole(sections: list[str]) -> str:
+    return "\n\n".join([_measured(), *sections])
+
+
+def _joined(earlier: str, sections: list[str]) -> str:
+    """What stood under a heading with these sections in their place, each with the day and machine of its own."""
+    texts = {_title(text): text.strip() for text in re.split(r"^(?=### )", earlier, flags=re.MULTILINE) if text.strip()}
+    for section in sections:
+        title = _title(section)
+        texts[title] = section.replace(title, f"{title}\n\n{_measured()}", 1)
+    return "\n\n".join(texts.values())
+
+
+def _title(section: str) -> str:
+    return section.splitlines()[0]
 
 
 def _earlier(page: Path) -> dict[str, str]:
@@ -66,7 +95,8 @@ def _earlier(page: Path) -> dict[str, str]:
 
 
 def _write(page: Path, texts: dict[str, str]) -> None:
-    parts = [f"## {heading}\n\n{texts[heading]}" for heading, _ in PARTS.values() if heading in texts]
+    headings = dict.fromkeys(heading for heading, _ in PARTS.values())
+    parts = [f"## {heading}\n\n{texts[heading]}" for heading in headings if heading in texts]
     page.write_text("\n\n".join([HEAD, *parts]) + "\n", encoding="utf-8")
 
 
