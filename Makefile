@@ -10,7 +10,7 @@ TESTS ?= tests
 AT_ONCE ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow bench format lint types wheel clean
+.PHONY: help demo test test-slow bench screenshots format lint types words wheel clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,6 +27,9 @@ test-slow: $(INSTALLED) ## the tests that take minutes
 bench: $(INSTALLED) ## speed as ratios, into docs/benchmarks.md (PARTS=selection for a part); keep the machine quiet meanwhile
 	$(BIN)/python -m benchmarks $(PARTS)
 
+screenshots: $(INSTALLED) ## every page of a subject's session, into docs/screenshots
+	HF_HUB_OFFLINE=1 $(BIN)/python -m benchmarks.screenshots
+
 lint: $(INSTALLED) ## style alone
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -37,6 +40,9 @@ types: $(INSTALLED) ## types alone
 format: $(INSTALLED) ## put the code into shape
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+words: $(INSTALLED) ## bring the catalogues of subjects' languages up to date with their pages; then translate what is named
+	$(BIN)/python -m app.subjects.words
 
 wheel: $(INSTALLED) ## build dist/discern-*.whl
 	$(BIN)/python -m build --wheel
