@@ -1,6 +1,7 @@
 """What tests share: small images, a small study on disk, and the folder of real inputs where there is one."""
 
 import os
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +19,10 @@ from pipelines.study import Execution
 
 if TYPE_CHECKING:
     from spandrel.architectures.Compact import Compact
+
+# What a script starts in the background ignores Ctrl-C, and so would everything that these tests start and interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # No test fetches weights, not even where the network is there and a developer's shell does not forbid it.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")

@@ -9,9 +9,14 @@ import { t } from "./words.js";
 
 const { dataset } = document.documentElement;
 const element = (id) => document.getElementById(id);
+const ASLEEP_MS = 2000; // the calendar is not put right by as much in one trial
+
+/** By how much the calendar is ahead of the page's clock, which may stand still while the computer sleeps. */
+const ahead = () => Date.now() - performance.now();
 
 export class Pair {
   #sight = null; // something of its own for each time that nothing stands in its way
+  #ahead; // at the paint
   onset = null; // time of its paint
 
   /** `canUndo`: whether the vote before may be taken back; `verdict`: of training, {better, words} or null. */
@@ -26,6 +31,19 @@ export class Pair {
 
   wasSeenAt({ timeStamp }) {
     return this.onset !== null && timeStamp >= this.onset;
+  }
+
+  /** The paint's date and time, in milliseconds. */
+  get paintedAt() {
+    return this.onset + this.#ahead;
+  }
+
+  /** If the computer has slept since the paint, the images were out of sight, though no event has told of it. */
+  noteSleep() {
+    const slept = ahead() - this.#ahead;
+    if (slept < ASLEEP_MS) return;
+    this.inspection.hidden = true;
+    this.inspection.note("sleep", { slept_ms: Math.round(slept) });
   }
 
   /** Where `layout` says, at once. */
@@ -72,6 +90,7 @@ export class Pair {
     const onset = await painted();
     if (sight !== this.#sight) return;
     this.onset = onset;
+    this.#ahead = ahead();
     dataset.trial = this.trial.id;
     if (document.hidden || !document.hasFocus()) this.outOfSight("blur"); // since before the paint
   }

@@ -7,12 +7,14 @@ export const UNDO = Symbol("undo");
 
 const CLIENT = uuid(); // of this load of the page
 
-export function voteOn({ trial, pictures, onset, inspection }, choice, input, event) {
+export function voteOn(pair, choice, input, event) {
+  const { trial, pictures, onset, inspection } = pair;
+  pair.noteSleep();
   return {
     revision: trial.revision,
     choice,
     response_ms: event.timeStamp - onset,
-    painted_at: new Date(Date.now() - (performance.now() - onset)).toISOString(), // the page's clock may stand still in sleep
+    painted_at: new Date(pair.paintedAt).toISOString(),
     input,
     hidden: inspection.hidden,
     left_sha256: pictures.left.sha256,

@@ -25,8 +25,6 @@ class Process:
 
     def __init__(self, *arguments: object, **environment: str) -> None:
         self._printed = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `running`
-        # Where the tests themselves run in the background, SIGINT is ignored, and so it would be here.
-        previous = signal.signal(signal.SIGINT, signal.default_int_handler)
         self.popen = subprocess.Popen(
             children.command(*map(str, arguments)),
             env=_environment(environment),
@@ -35,7 +33,6 @@ class Process:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-        signal.signal(signal.SIGINT, previous)
         self.pid = self.popen.pid
 
     @property

@@ -183,10 +183,7 @@ def test_a_name_with_markup_is_printed_as_it_is(make_study: MakeStudy) -> None:
 @pytest.mark.slow
 def test_an_interrupted_run_says_that_it_continues(make_study: MakeStudy, tmp_path: Path) -> None:
     path = make_study(images=SLOW_IMAGES, replace=SLOW, size=SLOW_SIZE)
-    # Where the tests themselves run in the background, SIGINT is ignored, and so it would be here.
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen([*DISCERN, "run", str(path)], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    signal.signal(signal.SIGINT, before)
     wait_until_half_way(process, tmp_path / "workspace")
     process.send_signal(signal.SIGINT)
     _, message = process.communicate(timeout=60)

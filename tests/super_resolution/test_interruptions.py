@@ -25,10 +25,9 @@ SECONDS = 60.0
 
 # Takes the first outcome, says so, and does not come back for the next one until it is told to.
 DRIVER = """
-import pickle, signal, sys
+import pickle, sys
 from pathlib import Path
 from pipelines.super_resolution.external import runner
-signal.signal(signal.SIGINT, signal.default_int_handler)
 program, images, work, log = pickle.loads(Path(sys.argv[1]).read_bytes())
 for outcome in runner.run(program, images, work, gpu=None, log=log):
     print(outcome.image, flush=True)
