@@ -45,16 +45,23 @@ def test_another_image_than_the_one_that_was_ingested_is_stored_as_seen_and_flag
     assert stored.right_sha256 == pixel_hash(right)
 
 
-def test_the_paint_is_dated_by_the_calendar_even_after_the_computer_has_slept(open_page: Open) -> None:
+def test_a_vote_tells_whether_the_computer_has_slept_since_the_paint_and_paints_are_dated_by_the_calendar(
+    open_page: Open,
+) -> None:
     page = open_page()
     votes = sent(page)
     vote(page)
-    page.evaluate(AN_HOUR_LATER)
+    page.evaluate(AN_HOUR_LATER)  # the second pair is on the screen
     vote(page)
-    before, after = (datetime.fromisoformat(body["painted_at"]) for _, body in votes)
-    assert abs(datetime.now(UTC) - before) < timedelta(minutes=5)
+    vote(page)
+    bodies = [body for _, body in votes]
+    assert [body["hidden"] for body in bodies] == [False, True, False]
+    slept = [event["slept_ms"] for body in bodies for event in body["events"] if event["event"] == "sleep"]
+    assert slept == [pytest.approx(3_600_000, abs=1000)]
+    assert all(body["response_ms"] < 300_000 for body in bodies)
+    *before, after = (datetime.fromisoformat(body["painted_at"]) for body in bodies)
+    assert all(abs(datetime.now(UTC) - painted) < timedelta(minutes=5) for painted in before)
     assert abs(datetime.now(UTC) + timedelta(hours=1) - after) < timedelta(minutes=5)
-    assert votes[1][1]["response_ms"] < 300_000
 
 
 def test_a_break_is_over_when_the_computer_has_slept_through_it(open_page: Open, protocol: Callable[..., None]) -> None:

@@ -334,23 +334,6 @@ def test_a_vote_tells_whether_the_window_lost_the_focus_meanwhile(open_page: Ope
     assert [body["hidden"] for _, body in votes] == [True, False]
 
 
-def test_a_vote_tells_whether_the_computer_has_slept_meanwhile(open_page: Open) -> None:
-    # In sleep the page's clock may stand still, and the calendar goes on.
-    page = open_page(script="const now = Date.now; Date.now = () => now() + (window.slept ?? 0);")
-    votes, trial = sent(page), on_screen(page)
-    for slept in (300_000, 300_900):  # in the first trial; the calendar is then put right by less than a second
-        page.evaluate("(slept) => (window.slept = slept)", slept)
-        vote(page)
-        trial = on_screen(page, after=trial)
-    first, second = (body for _, body in votes)
-    assert (first["hidden"], second["hidden"]) == (True, False)
-    assert [event["slept_ms"] for event in first["events"]] == [pytest.approx(300_000, abs=100)]
-    assert second["events"] == []
-    assert first["response_ms"] < 60_000
-    painted, next_painted = (datetime.fromisoformat(body["painted_at"]) for body in (first, second))
-    assert 300 < (next_painted - painted).total_seconds() < 360
-
-
 def test_a_window_without_the_focus_at_the_paint_is_told_of(open_page: Open) -> None:
     page = open_page(script="document.hasFocus = () => !window.away;")
     votes = sent(page)
