@@ -28,9 +28,11 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The `discern` command of an environment that holds the wheel and what it asks for."""
     folder = tmp_path_factory.mktemp("installed")
-    venv.create(folder / "env", with_pip=True)
-    pip = [str(folder / "env" / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    subprocess.run([*pip, "-c", str(ROOT / "constraints.txt"), str(wheel)], check=True, cwd=folder)
+    venv.create(folder / "env")
+    pip = [sys.executable, "-m", "pip", "--python", str(folder / "env"), "--quiet", "--disable-pip-version-check"]
+    subprocess.run(
+        [*pip, "install", "--no-compile", "-c", str(ROOT / "constraints.txt"), str(wheel)], check=True, cwd=folder
+    )
     return folder / "env" / "bin" / "discern"
 
 
