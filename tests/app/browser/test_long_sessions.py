@@ -130,7 +130,7 @@ def check_times(votes: list[Vote], begun: datetime, took: float) -> None:
     paints = [vote.painted_at for vote in votes]
     assert all(paint is not None for paint in paints)
     ends = [paint + timedelta(milliseconds=vote.response_ms or 0) for paint, vote in zip(paints, votes, strict=True)]
-    slack = timedelta(milliseconds=2)  # calendars have milliseconds
+    slack = timedelta(milliseconds=50)  # the browser reads two clocks, and a busy machine lets time pass in between
     assert begun <= paints[0] + slack
     for end, next_paint in zip(ends, paints[1:], strict=False):
         assert end <= next_paint + slack
