@@ -133,7 +133,7 @@ def test_a_last_vote_that_was_taken_back_stays_so_when_only_the_last_page_can_sa
 
 def test_the_last_page_waits_for_a_slow_disk_and_sends_what_is_left_there_once(open_page: Open, site: Site) -> None:
     page = open_page(script=SLOW_DISK)
-    last = to_the_last(page)
+    first, last = on_screen(page), to_the_last(page)
     page.keyboard.press("ArrowLeft")
     expect_message(page, ALL_IN)
     votes, pages = sent(page), []
@@ -145,7 +145,9 @@ def test_the_last_page_waits_for_a_slow_disk_and_sends_what_is_left_there_once(o
     with page.expect_event("framenavigated"):
         page.evaluate("window.isSlow = false")
     page.wait_for_load_state("networkidle")
-    assert (pages, stored(page), len(votes)) == (["thanks", "thanks"], 0, 1)
+    assert (pages, stored(page)) == (["thanks", "thanks"], 0)
+    # The first vote; the second one too, if it came to the disk, behind what was slow there, as its page was left.
+    assert [trial for trial, _ in votes] in ([first], [first, last])
     assert log(site, last) == [(1, "left")]
 
 
