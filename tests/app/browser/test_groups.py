@@ -71,6 +71,7 @@ def test_a_group_is_chosen_on_the_live_page_and_stays_chosen(page: Page, grouped
     expect(groups.locator("[aria-current]")).to_have_text("random 0")
     expect(page.get_by_text("Nobody has voted on the pairs of group random yet.")).to_be_visible()
     page.get_by_role("navigation", name="Whose votes").get_by_role("link", name="people").click()
+    expect(groups.locator("[aria-current]")).to_have_text(f"random {18 + on_random}")
     page.locator('.matrix td[data-first="0"][data-second="1"] a').click()
     expect(page.locator(".pairs figure")).to_have_count(2)
     page.get_by_role("link", name="Swap sides").click()

@@ -49,6 +49,7 @@ def sign_up(page: Page, name: str) -> None:
     page.get_by_label("Name").fill(name)
     page.get_by_label("Password").fill(PASSWORD)
     page.get_by_role("button", name="Create the account").click()
+    expect(page.get_by_role("link", name="small").first).to_be_visible()
 
 
 def vote_with_keys(page: Page, keys: list[str]) -> None:

@@ -72,6 +72,7 @@ def test_nothing_but_the_trials_needs_scripts(browser: Browser, site: Site) -> N
     ask(site, return_url="https://app.prolific.com/submissions/complete?cc=C1A2")
     page.goto(f"{site.invite('shared')}?PROLIFIC_PID=p1")
     page.get_by_role("link", name="English").click()
+    expect(page.get_by_role("button", name="Agree and start")).to_be_visible()
     page.get_by_role("checkbox").check()
     page.get_by_role("button", name="Agree and start").click()
     page.wait_for_url(f"{site.url}/trial")
