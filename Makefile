@@ -35,7 +35,7 @@ lint: $(INSTALLED) ## style alone
 	$(BIN)/ruff format --check .
 
 types: $(INSTALLED) ## types alone
-	$(BIN)/mypy
+	$(BIN)/mypy -n auto
 
 format: $(INSTALLED) ## put the code into shape
 	$(BIN)/ruff check --fix .
