@@ -19,7 +19,7 @@ from pipelines.calibration import model as models
 from pipelines.calibration.model import CalibratedModel
 from pipelines.ranking import stage as ranking
 from pipelines.ranking import tables
-from tests.app.processes import Process, children_of, discern, running
+from tests.app.processes import Process, children_of, discern, processes_of, running
 
 # A minute or two; a busy machine may take longer.
 DEMO_SECONDS = 600.0
@@ -150,6 +150,9 @@ def served(place: Path) -> Iterator[Process]:
     with running("demo", "--directory", place, "--port", "0") as process:
         process.wait_until_printed(r"(all of it) after", seconds=DEMO_SECONDS)
         yield process
+        if process.is_running:
+            assert process.stop() == 0, process.printed  # a killed one would leave its PostgreSQL behind
+    assert processes_of(place / "server") == []
 
 
 def client_of(served: Process) -> httpx.Client:
