@@ -551,7 +551,8 @@ class Calibration(Base):
     created_at: Mapped[Now]
 
     ranking: Mapped[Ranking] = relationship(viewonly=True)
-    job: Mapped["Job"] = relationship(back_populates="calibration")
+    # Read in one statement: between two, a job may succeed, and would be told without its result.
+    job: Mapped["Job"] = relationship(back_populates="calibration", lazy="joined")
 
 
 class Prerun(Base):

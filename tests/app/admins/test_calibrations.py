@@ -12,10 +12,10 @@ from typing import Any
 import httpx
 import psutil
 import pytest
-from sqlalchemy import text
+from sqlalchemy import func, text
 
 from app.admins import calibrations, jobs
-from app.experimenters import tallies
+from app.experimenters import tallies, views
 from app.models import Calibration, Job
 from app.store import Store
 from app.studies import find
@@ -94,6 +94,24 @@ def train(admin: httpx.Client, address: str) -> None:
 def attempt_of(site: Site, address: str) -> int:
     with site.sessions() as db:
         return db.get_one(Calibration, int(address.rpartition("/")[2])).job.attempt
+
+
+def test_a_calibration_that_ends_while_it_is_read_is_never_a_success_without_figures(
+    site: Site, admin: httpx.Client, ranking: int
+) -> None:
+    key = int(launch(admin, ranking).rpartition("/")[2])
+    with site.sessions() as db:
+        found = find(db, "small")
+        read = views.find_calibration(db, found, key)
+        with site.sessions.begin() as of_the_worker:
+            done = of_the_worker.get_one(Calibration, key)
+            done.result, done.model = {"two_afc": {}}, "0" * 64
+            done.job.status, done.job.finished_at = "succeeded", func.now()
+        seen = views.calibration(read, found.name)
+        assert (seen.status, seen.result) == ("queued", None)
+    with site.sessions() as db:
+        seen = views.calibration(views.find_calibration(db, found, key), found.name)
+        assert (seen.status, seen.result) == ("succeeded", {"two_afc": {}})
 
 
 def test_a_launched_calibration_is_queued_runs_and_succeeds_with_figures_and_a_model(
