@@ -26,7 +26,7 @@ from app.security import users
 from app.store import Store
 from app.web import create_app
 from pipelines.progress import silent
-from tests.app import grouped
+from tests.app import grouped, seats
 from tests.conftest import save, textured
 
 PASSWORD = "a long enough password"
@@ -252,18 +252,7 @@ class Site:
 
 def vote_on(client: httpx.Client, trial: dict[str, Any], choice: str = "left", **changes: Any) -> httpx.Response:
     """Send a subject's vote, as the page does."""
-    body = {
-        "revision": trial.get("revision", 1),
-        "choice": choice,
-        "response_ms": 812.5,
-        "input": "key",
-        "device_pixel_ratio": 1.0,
-        "window_width": 1440,
-        "window_height": 900,
-        "screen_width": 1440,
-        "screen_height": 900,
-        "hidden": False,
-    }
+    body = {"revision": trial.get("revision", 1), "choice": choice, **seats.MADE}
     return client.put(f"/api/subject/trials/{trial['id']}/vote", json=body | changes)
 
 

@@ -15,11 +15,9 @@ from app.security import sessions
 from app.subjects import votes
 from pipelines import protocol
 
-FACTS: dict[str, Any] = {
-    "revision": 1,
-    "choice": "left",
+# What the page must tell of a choice,
+MADE: dict[str, Any] = {
     "response_ms": 812.5,
-    "painted_at": None,
     "input": "key",
     "device_pixel_ratio": 1.0,
     "window_width": 1440,
@@ -27,6 +25,12 @@ FACTS: dict[str, Any] = {
     "screen_width": 1440,
     "screen_height": 900,
     "hidden": False,
+}
+# and all that a vote holds.
+FACTS: dict[str, Any] = MADE | {
+    "revision": 1,
+    "choice": "left",
+    "painted_at": None,
     "left_sha256": None,
     "right_sha256": None,
     "events": [],

@@ -12,20 +12,11 @@ from sqlalchemy import select, text
 
 from app import verification
 from app.models import Subject, Tally, Trial, Vote
+from tests.app import seats
 from tests.app.conftest import Site, next_trials, vote_on, wait_for
 from tests.app.subjects.test_trials import at_once
 
-GOOD: dict[str, Any] = {
-    "choice": "left",
-    "response_ms": 812.5,
-    "input": "key",
-    "device_pixel_ratio": 1.0,
-    "window_width": 1440,
-    "window_height": 900,
-    "screen_width": 1440,
-    "screen_height": 900,
-    "hidden": False,
-}
+GOOD: dict[str, Any] = {"choice": "left", **seats.MADE}
 
 
 def votes(site: Site) -> list[Vote]:
